@@ -1,0 +1,10 @@
+"""The LAION-fMRI dataset as labelled, lazy xarray Datasets.
+
+`xr.open_dataset(root, engine="laion_fmri")` needs no import of this package.
+"""
+
+from laion_xr import accessor as _accessor  # noqa: F401 - registers .laion
+from laion_xr._version import __version__
+from laion_xr.lazy.budget import decode_budget, set_decode_budget
+
+__all__ = ["__version__", "decode_budget", "set_decode_budget"]

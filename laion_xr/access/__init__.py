@@ -1,0 +1,1 @@
+"""Where the data are configured to lie. Later: download and licence."""

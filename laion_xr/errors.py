@@ -1,0 +1,116 @@
+"""The errors of laion_xr: one base, a few narrow classes, and the wording of "did you mean".
+
+Each message is one sentence or two: what was expected, what was found (file, value), what to do.
+Imported by every module; imports none.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LaionXRError(Exception):
+    """Base of everything that laion_xr raises on purpose."""
+
+
+class DataDirNotSetError(LaionXRError):
+    """A bare subject name was given and no data folder is configured."""
+
+
+class DataNotDownloadedError(LaionXRError, FileNotFoundError):
+    """A file of the dataset that is needed here is not on disk."""
+
+
+class StimuliNotDownloadedError(LaionXRError, FileNotFoundError):
+    """A stimulus file (images, embeddings, captions, ...) that is needed here is not on disk."""
+
+
+class SubjectNotFoundError(LaionXRError, ValueError):
+    """The subject is not in this dataset."""
+
+
+class LicenseNotAcceptedError(LaionXRError, RuntimeError):
+    """The Data Use Agreement has not been accepted."""
+
+
+class NotALaionDatasetError(LaionXRError, FileNotFoundError):
+    """The folder or address does not hold a LAION-fMRI dataset."""
+
+
+class UnknownLabelError(LaionXRError, KeyError, ValueError):
+    """A label (ROI, session, stimulus, ...) that does not exist.
+
+    A `KeyError`, as xarray's own, and a `ValueError`, as the published loader's.
+    """
+
+    def __str__(self) -> str:
+        # KeyError prints the repr of its argument; this one is a sentence.
+        return str(self.args[0]) if self.args else ""
+
+
+class SelectionError(LaionXRError, ValueError):
+    """Arguments of a selection that contradict each other or mean nothing."""
+
+
+class FileFormatError(LaionXRError, ValueError):
+    """A file that does not hold what its place in the layout promises."""
+
+
+class CorruptFileError(FileFormatError):
+    """A file that is truncated or whose checksum fails."""
+
+
+class TrialTableError(FileFormatError):
+    """A trial table that does not fit the betas that it describes."""
+
+
+class FileAccessError(LaionXRError, PermissionError):
+    """A file that is there and may not be read."""
+
+
+class MissingExtraError(LaionXRError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+
+class ReadCostWarning(UserWarning):
+    """What was asked for works, and costs more reading than it seems."""
+
+
+class IncompleteDataWarning(UserWarning):
+    """Part of the dataset is missing; the rest was opened."""
+
+
+def closest(name: object, known: Iterable[str], n: int = 3) -> list[str]:
+    """Return up to `n` of the known names that look most like `name`, best first."""
+    by_lower = {k.lower(): k for k in known}
+    return [by_lower[m] for m in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.5)]
+
+
+def describe_names(known: Iterable[object], limit: int = 20) -> str:
+    """Return a short listing of names: all of them, or the first `limit` and the count."""
+    names = [str(k) for k in known]
+    if not names:
+        return "none"
+    more = f", ... ({len(names)} in all)" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def did_you_mean(kind: str, name: object, known: Iterable[object]) -> str:
+    """Return the sentence for an unknown name: what was asked, the closest names, what there is."""
+    names = [str(k) for k in known]
+    near = closest(name, names)
+    hint = f" Did you mean {' or '.join(repr(m) for m in near)}?" if near else ""
+    return f"{kind} {name!r} does not exist here.{hint} There are: {describe_names(names)}."
+
+
+def unknown_label(kind: str, name: object, known: Iterable[object]) -> UnknownLabelError:
+    """Return the error for a label that does not exist, with the closest ones and what there is."""
+    return UnknownLabelError(did_you_mean(kind, name, known))
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
+    """Return the error for an optional package that is not installed."""
+    return MissingExtraError(
+        f"{purpose} needs the package {package!r}, which is not installed: pip install 'laion-xr[{extra}]'."
+    )

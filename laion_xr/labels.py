@@ -1,0 +1,188 @@
+"""The labels of a dimension, and which positions a query of them names. numpy and pandas only.
+
+Text is factorised: a query is answered on the distinct labels (a few hundred), not on the 270,000 positions. The
+distinct labels of what was opened stay known after a selection, so that a label which exists and is not in the
+selection gives no rows, while one that never existed is an error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from laion_xr import layout
+from laion_xr.errors import SelectionError, describe_names, unknown_label
+from laion_xr.rois import RoiQuery
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MatchContext:
+    """What matching needs besides the labels: ROI category -> names of its ROIs."""
+
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels `(position,)`: numbers as they are, text as codes into the distinct names."""
+
+    codes: npt.NDArray[np.generic]
+    names: npt.NDArray[np.object_] | None = None
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike) -> Self:
+        """Return the labels of an array of text or numbers."""
+        array = np.asarray(values)
+        if array.dtype.kind in "iufb":
+            return cls(array)
+        codes, names = pd.factorize(array.astype(object), use_na_sentinel=False)
+        return cls(codes.astype(np.int32), np.asarray(names, dtype=object))
+
+    def values(self) -> npt.NDArray[np.generic]:
+        """Return the labels themselves."""
+        return self.codes if self.names is None else self.names[self.codes]
+
+    def pick(self, pick: object) -> Labels:
+        """Return the labels at some positions; every distinct name stays known."""
+        return Labels(self.codes[pick], self.names)  # type: ignore[index]
+
+    def where(self, here: npt.NDArray[np.intp], other: Labels, there: npt.NDArray[np.intp]) -> Labels:
+        """Return labels taken from `self[here]`, and from `other[there]` where `here` is -1."""
+        return self._combine(other, lambda a, b: np.where(here >= 0, a[np.maximum(here, 0)], b[np.maximum(there, 0)]))
+
+    @staticmethod
+    def concat(pieces: Sequence[Labels]) -> Labels:
+        """Return the labels of the pieces one after the other."""
+        whole = pieces[0]
+        for piece in pieces[1:]:
+            whole = whole._combine(piece, lambda a, b: np.concatenate([a, b]))
+        return whole
+
+    def _combine(self, other: Labels, how: object) -> Labels:
+        if self.names is None or other.names is None:
+            return Labels.of(how(self.values(), other.values()))  # type: ignore[operator]
+        if self.names is other.names:
+            return Labels(how(self.codes, other.codes), self.names)  # type: ignore[operator]
+        index = pd.Index(self.names, dtype=object)
+        names = index.append(pd.Index(other.names, dtype=object)).unique()
+        theirs = names.get_indexer(pd.Index(other.names, dtype=object)).astype(np.int32)
+        return Labels(how(self.codes, theirs[other.codes]), names.to_numpy(dtype=object))  # type: ignore[operator]
+
+    def match(self, name: str, query: object, context: MatchContext | None = None) -> BoolArray:
+        """Return which positions a query names, `(position,)`.
+
+        Parameters
+        ----------
+        name
+            The coordinate; `"roi"` takes the ROI grammar.
+        query
+            A label, a list or array of labels (their union), an inclusive slice, or a boolean array of the positions.
+
+        Raises
+        ------
+        UnknownLabelError
+            A label that does not exist, with the closest ones.
+        SelectionError
+            A query that means nothing for this label.
+        """
+        if callable(values := getattr(query, "to_numpy", None)):  # DataArray, Variable, pandas
+            query = values()
+        mask = np.asarray(query) if not isinstance(query, (slice, str)) else None
+        if mask is not None and mask.dtype == bool and mask.shape == self.codes.shape:
+            return mask
+        if name == "roi" and self.names is not None:
+            if isinstance(query, np.ndarray):
+                query = query.tolist()
+            return self._spread(RoiQuery(self.names, (context or MatchContext()).categories).match(query))
+        if isinstance(query, slice):
+            return self._slice(name, query)
+        items = _items(name, query)
+        return self._numbers(name, items) if self.names is None else self._texts(name, items)
+
+    def _spread(self, chosen: BoolArray) -> BoolArray:
+        return np.asarray(chosen[self.codes])  # type: ignore[index]
+
+    def _slice(self, name: str, query: slice) -> BoolArray:
+        if query.step is not None:
+            raise SelectionError(f"A slice of {name} labels takes no step, found {query!r}.")
+        labels = self.codes if self.names is None else self.names.astype(str)
+        keep = np.ones(len(labels), dtype=bool)
+        try:
+            if query.start is not None:
+                keep &= np.asarray(labels >= query.start)
+            if query.stop is not None:
+                keep &= np.asarray(labels <= query.stop)
+        except (TypeError, np.exceptions.DTypePromotionError):
+            raise SelectionError(f"Expected a slice that compares with the labels of {name}, found {query!r}.") from None
+        if name == "noise_ceiling":
+            self._check_ceiling(query)
+        return keep if self.names is None else self._spread(keep)
+
+    def _check_ceiling(self, query: slice) -> None:
+        if len(self.codes) and np.isnan(self.codes.astype(float)).all():
+            raise SelectionError(
+                "Every noise ceiling here is NaN, so that a slice of it selects nothing: the map was not downloaded, or "
+                "these voxels have none; 'laion-xr info ROOT' lists the missing files."
+            )
+        warn_of_fraction(query.start)
+
+    def _numbers(self, name: str, items: list[object]) -> BoolArray:
+        for item in items:
+            if isinstance(item, (str, bytes)) or not np.isscalar(item):
+                raise SelectionError(f"The labels of {name} are numbers, found {item!r} ({type(item).__name__}).")
+        wanted = np.asarray(items) if items else np.empty(0, dtype=self.codes.dtype)
+        unknown = wanted[~np.isin(wanted, self.codes)]
+        if len(unknown):
+            raise unknown_label(name, unknown[0].item(), self._known_numbers(unknown[0]))
+        return np.isin(self.codes, wanted)
+
+    def _known_numbers(self, item: np.generic) -> list[object]:
+        there = np.unique(self.codes)
+        if len(there) <= 20:
+            return there.tolist()
+        nearest = there[np.argsort(np.abs(there.astype(float) - float(item)))[:3]].tolist()  # type: ignore[arg-type]
+        return [f"{len(there)} values from {there[0]} to {there[-1]}; nearest: {nearest}; slice(low, high) for a range"]
+
+    def _texts(self, name: str, items: list[object]) -> BoolArray:
+        assert self.names is not None
+        rows = pd.Index(self.names, dtype=object).get_indexer(np.array(items, dtype=object))
+        for i in np.flatnonzero(rows < 0):
+            # "1", 1 and "01" name a session as "ses-01" does
+            item = items[i]
+            short = layout.session_name(item) if name == "session" and isinstance(item, (str, int, np.integer)) else None
+            where = np.flatnonzero(self.names == short)
+            if not len(where):
+                raise unknown_label(name, item, sorted(map(str, self.names)))
+            rows[i] = where[0]
+        chosen = np.zeros(len(self.names), dtype=bool)
+        chosen[rows] = True
+        return self._spread(chosen)
+
+
+def warn_of_fraction(threshold: object) -> None:
+    """Warn of a noise-ceiling threshold that looks like a fraction: ceilings are in percent."""
+    if isinstance(threshold, (int, float, np.number)) and 0 < threshold <= 1:
+        warnings.warn(
+            f"Noise ceilings are in percent (0-100): a threshold of {threshold} keeps almost every voxel. "
+            f"Did you mean {threshold * 100:g}?",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _items(name: str, query: object) -> list[object]:
+    if isinstance(query, np.ndarray):
+        return [query.item()] if query.ndim == 0 else list(query.ravel().tolist())
+    if isinstance(query, (str, bytes)) or not isinstance(query, Iterable):
+        return [query]
+    if isinstance(query, Mapping):
+        raise SelectionError(f"Expected a label, a list of labels or a slice for {name}, found {describe_names([query])}.")
+    return list(query)

@@ -1,0 +1,1 @@
+"""Laziness: the only place that touches xarray's and dask's inner names."""

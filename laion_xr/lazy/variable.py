@@ -1,0 +1,82 @@
+"""The Variable that hands a selection on to the plan of its array, instead of slicing after the read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing
+
+from laion_xr.errors import ReadCostWarning
+from laion_xr.lazy.array import ReadPlan, plan_of, planned_array
+
+
+class LazyVariable(xr.Variable):
+    """An `xarray.Variable` whose selections re-plan a lazy read.
+
+    It is used for plain coordinates too, as `open_dataset(chunks={})` would turn them into Dask arrays.
+    """
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> Any:
+        """The array: Dask for what is read lazily, NumPy otherwise."""
+        return super().data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        # open_dataset wraps each array of a backend in its cache, which hides that it is Dask already
+        while isinstance(value, indexing.ExplicitlyIndexed) and hasattr(value, "array"):
+            value = value.array
+        xr.Variable.data.fset(self, value)  # type: ignore[attr-defined]
+
+    def __getitem__(self, key: Any) -> LazyVariable:
+        """Select; outer selections of a planned array become a new plan."""
+        plan = plan_of(self._data)
+        if plan is None:
+            return super().__getitem__(key)  # type: ignore[return-value]
+        dims, indexer, new_order = self._broadcast_indexes(key)
+        if new_order or not isinstance(indexer, (indexing.BasicIndexer, indexing.OuterIndexer)):
+            return super().__getitem__(key)  # type: ignore[return-value]
+        data = planned_array(plan.pick(indexer.tuple))
+        found: LazyVariable = self._finalize_indexing_result(dims, data)
+        if "preferred_chunks" in found.encoding:  # they were those of the whole
+            found.encoding = {k: v for k, v in found.encoding.items() if k != "preferred_chunks"}
+        return found
+
+    def chunk(self, chunks: Any = {}, *args: Any, **kwargs: Any) -> LazyVariable:  # noqa: B006 - xarray's signature
+        """Rechunk; warns where a chunk is smaller than what one read decodes."""
+        found = super().chunk(chunks, *args, **kwargs)
+        plan = plan_of(self._data)
+        if plan is not None and found.chunks is not None:
+            _warn_of_split_reads(plan, self._data.chunks, found.chunks)
+        return found  # type: ignore[return-value]
+
+
+def _warn_of_split_reads(plan: ReadPlan, before: tuple[tuple[int, ...], ...], after: tuple[tuple[int, ...], ...]) -> None:
+    blocks = int(np.prod([len(c) for c in after]))
+    reads = int(np.prod([len(c) for c in before]))
+    split = any(set(np.cumsum(new)) - set(np.cumsum(old)) for old, new in zip(before, after, strict=True))
+    if split and blocks > reads:
+        warnings.warn(
+            f"These chunks split the reads of {reads} sessions into {blocks} blocks: each block still decodes the whole "
+            "of its session's file, so that computing blocks one by one costs "
+            f"about {blocks / reads:.0f} times the reading. Select first (.sel), or keep one chunk a session "
+            "(chunks={} or None).",
+            ReadCostWarning,
+            stacklevel=4,
+        )
+
+
+def lazy_variable(
+    dims: str | tuple[str, ...],
+    data: Any,
+    attrs: Mapping[str, Any] | None = None,
+    encoding: Mapping[str, Any] | None = None,
+) -> LazyVariable:
+    """Return a `LazyVariable`."""
+    return LazyVariable(dims, data, attrs, encoding)

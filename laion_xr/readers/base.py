@@ -1,0 +1,103 @@
+"""What every reader of betas satisfies, and the arithmetic of picks that they share.
+
+A reader is one session (or one map: a session of a single row) seen as a matrix
+`(trial, grid voxel)`. Voxels are named by their C-order flat index in the 3-D grid, whatever order the
+file keeps them in, so that no reader knows about masks. numpy only; nothing of xarray or dask.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from laion_xr.errors import FileFormatError
+
+IntArray = npt.NDArray[np.integer]
+AnyArray = npt.NDArray[np.generic]
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A lazy matrix `(trial, grid voxel)`: picklable, hashable by content, no open handle kept."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of trials, number of voxels of the grid."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of what `read` returns."""
+
+    @property
+    def token(self) -> tuple[object, ...]:
+        """Plain values that change whenever what `read` returns may change (path, size, time, ...)."""
+
+    def read(self, trials: IntArray | slice, voxels: IntArray) -> npt.NDArray[np.generic]:
+        """Return the picked trials of the picked voxels, `(len(trials), len(voxels))`.
+
+        `trials` are positions in the file (a slice, or integers in any order, repeats allowed); `voxels` are
+        C-order flat grid indices in any order, repeats allowed. An empty pick touches no file.
+        """
+
+
+def trial_positions(trials: IntArray | slice, size: int) -> IntArray:
+    """Return the positions that a pick of trials names, as a 1-D integer array."""
+    if isinstance(trials, slice):
+        return np.arange(*trials.indices(size))
+    return np.atleast_1d(np.asarray(trials, dtype=np.intp))
+
+
+def sorted_pick(pick: IntArray) -> tuple[IntArray, IntArray | None]:
+    """Split a pick into what a forward pass needs and what to do after.
+
+    Returns the distinct values in increasing order, and the positions in them that restore the pick
+    (`distinct[restore] == pick`), or None where the pick is strictly increasing already.
+    """
+    pick = np.asarray(pick)
+    if len(pick) < 2 or bool((pick[1:] > pick[:-1]).all()):
+        return pick, None
+    distinct, restore = np.unique(pick, return_inverse=True)
+    return distinct, restore.ravel()
+
+
+def checked_pick(pick: IntArray, size: int, what: str) -> IntArray:
+    """Return a pick as a 1-D integer array.
+
+    Raises
+    ------
+    IndexError
+        A position is negative, or `size` or more.
+    """
+    picked = np.atleast_1d(np.asarray(pick))
+    if not picked.size:
+        return picked.astype(np.intp)
+    if picked.dtype.kind not in "iu" or picked.ndim != 1:
+        raise IndexError(f"expected integer positions along {what}, found {picked.dtype} of shape {picked.shape}")
+    low, high = int(picked.min()), int(picked.max())
+    if low < 0 or high >= size:
+        raise IndexError(f"{what} {low if low < 0 else high} is outside 0 to {size - 1}")
+    return picked.astype(np.intp, copy=False)
+
+
+def as_dtype(values: AnyArray, dtype: np.dtype[np.generic], name: str) -> AnyArray:
+    """Return values of another type; from real numbers to integers they are rounded, and what is not finite is -1.
+
+    Raises
+    ------
+    FileFormatError
+        A value does not fit the integer type.
+    """
+    if values.dtype == dtype:
+        return values
+    if dtype.kind not in "iu":
+        with np.errstate(over="ignore", invalid="ignore"):
+            return values.astype(dtype)
+    if values.dtype.kind == "f":
+        values = np.where(np.isfinite(values), np.rint(values), -1)
+    limits = np.iinfo(dtype.str)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if low < limits.min or high > limits.max:
+        raise FileFormatError(f"{name}: expected values that fit {dtype}, found {low} to {high}.")
+    return values.astype(dtype)

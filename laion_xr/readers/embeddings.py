@@ -1,0 +1,90 @@
+"""Reads rows of an embeddings file, which has an order of its own: rows are found by the image's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from laion_xr.errors import FileFormatError
+from laion_xr.location import FileEntry, Location
+from laion_xr.readers.base import IntArray, trial_positions
+from laion_xr.readers.hdf5 import opened_hdf5
+
+# Rows read at once: 8 MB of 1,024 float16 features
+BLOCK_ROWS = 4096
+
+
+class EmbeddingTable(NamedTuple):
+    """What an embeddings file holds besides the numbers."""
+
+    shape: tuple[int, int]  # (image, feature)
+    dtype: np.dtype[np.generic]
+    image_ids: npt.NDArray[np.object_]  # (image,) names
+    valid: npt.NDArray[np.bool_]  # (image,)
+
+
+def read_embedding_table(location: Location, entry: FileEntry) -> EmbeddingTable:
+    """Read the names and flags of an embeddings file, not the numbers.
+
+    Raises
+    ------
+    FileFormatError
+        `embedding` or `image_ids` is missing, or their lengths differ.
+    """
+    name = location.show(entry.path)
+    with opened_hdf5(location, entry) as file:
+        for wanted in ("embedding", "image_ids"):
+            if wanted not in file:
+                raise FileFormatError(f"{name} has no array {wanted!r}: found {', '.join(file)}; download it again.")
+        embedding = file["embedding"]
+        ids = np.array([i.decode() if isinstance(i, bytes) else str(i) for i in file["image_ids"][()]], dtype=object)
+        valid = np.asarray(file["valid"][()], dtype=bool) if "valid" in file else np.ones(len(ids), dtype=bool)
+        if embedding.ndim != 2 or not len(embedding) == len(ids) == len(valid):
+            raise FileFormatError(
+                f"{name} does not hold one row a name: embedding {embedding.shape}, image_ids {ids.shape}, "
+                f"valid {valid.shape}; download it again."
+            )
+        return EmbeddingTable(embedding.shape, np.dtype(embedding.dtype), ids, valid)
+
+
+@dataclass(frozen=True)
+class EmbeddingReader:
+    """The embeddings of a model as a matrix (image, feature), with one row of NaN after the last image.
+
+    It satisfies `Reader`: a "trial" is a row of the file, a "voxel" a feature.
+    """
+
+    location: Location
+    entry: FileEntry
+    n_images: int
+    n_features: int
+    dtype: np.dtype[np.generic]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of the file and the row of NaN; features."""
+        return self.n_images + 1, self.n_features
+
+    @property
+    def token(self) -> tuple[object, ...]:
+        """Identity of the file."""
+        return "embedding", self.location.url, *self.entry
+
+    def read(self, trials: IntArray | slice, voxels: IntArray) -> npt.NDArray[np.generic]:
+        """Return rows and features; each stretch of the file is read once, whatever repeats."""
+        rows, features = trial_positions(trials, self.shape[0]), np.asarray(voxels)
+        out = np.full((len(rows), len(features)), np.nan, dtype=self.dtype)
+        known = np.flatnonzero(rows < self.n_images)
+        if not len(known) or not len(features):
+            return out
+        with opened_hdf5(self.location, self.entry) as file:
+            embedding = file["embedding"]
+            order = known[np.argsort(rows[known], kind="stable")]
+            for block in np.split(order, np.flatnonzero(np.diff(rows[order] // BLOCK_ROWS)) + 1):
+                first, last = int(rows[block[0]]), int(rows[block[-1]])
+                stretch = embedding[first : last + 1]
+                out[block] = stretch[rows[block] - first][:, features]
+        return out

@@ -1,0 +1,242 @@
+"""From a subject's catalogue to what is read: voxel axis, trial tables, and a reader a session.
+
+Everything that opening a subject reads from disk is read here, in a few batches: headers, tables, masks.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from laion_xr import layout
+from laion_xr.catalog import SessionFiles, SubjectCatalog
+from laion_xr.errors import (
+    DataNotDownloadedError,
+    FileAccessError,
+    FileFormatError,
+    IncompleteDataWarning,
+    SelectionError,
+    did_you_mean,
+)
+from laion_xr.location import FileEntry, Location
+from laion_xr.readers.base import IntArray, Reader
+from laion_xr.readers.hdf5 import Hdf5Reader
+from laion_xr.readers.nifti import NiftiReader
+from laion_xr.readers.nifti_header import NiftiHeader, read_header, read_headers
+from laion_xr.readers.volumes import read_mask_ids
+from laion_xr.trials import check_count, parse_trials, unknown_trials, warn_without_table
+
+MASKS = {"anatomical": "brain_mask", "rsquare": "r2_mean"}
+SOURCES = ("auto", "store", "nifti", "hdf5")
+# Small files at once: locally for the two cores that inflate them, remotely for the latency
+THREADS = {True: 4, False: 16}
+
+Grid = tuple[int, int, int]
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelAxis:
+    """The voxels of a subject: C-order flat ids of a mask in a grid."""
+
+    ids: IntArray
+    grid: Grid
+    affine: npt.NDArray[np.float64]
+    mask_source: str
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedSession:
+    """A session that can be read: its reader, and its trials."""
+
+    files: SessionFiles
+    reader: Reader
+    table: pd.DataFrame
+
+
+def in_parallel(location: Location, function: Callable[[Item], T], items: Iterable[Item]) -> list[T]:
+    """Apply a function that reads a small file to each item, a few at once."""
+    todo = list(items)
+    if len(todo) < 2:
+        return [function(item) for item in todo]
+    with ThreadPoolExecutor(min(THREADS[location.is_local], len(todo))) as pool:
+        return list(pool.map(function, todo))
+
+
+def voxel_axis(catalog: SubjectCatalog, mask_source: str) -> VoxelAxis:
+    """Read the mask that the voxel axis is made of.
+
+    Where the anatomical mask is not there, the R2 map serves, with a warning.
+
+    Raises
+    ------
+    SelectionError
+        `mask_source` is neither `"anatomical"` nor `"rsquare"`.
+    DataNotDownloadedError
+        The mask is not there, and nothing that could serve for it.
+    """
+    if mask_source not in MASKS:
+        raise SelectionError(did_you_mean("mask_source", mask_source, MASKS))
+    if MASKS[mask_source] not in catalog.maps:
+        where = catalog.location.show
+        paths = {
+            "anatomical": layout.brain_mask_path(catalog.subject),
+            "rsquare": layout.subject_path(catalog.subject, "r2_mean"),
+        }
+        if mask_source == "anatomical" and MASKS["rsquare"] in catalog.maps:
+            warnings.warn(
+                f"The brain mask {where(paths['anatomical'])} is not there: the voxels are those of the R2 map instead "
+                "(mask_source='rsquare'); download the mask for the usual voxel axis.",
+                IncompleteDataWarning,
+                stacklevel=2,
+            )
+            mask_source = "rsquare"
+        else:
+            other = "rsquare" if mask_source == "anatomical" else "anatomical"
+            hint = f", or open with mask_source={other!r}" if MASKS[other] in catalog.maps else ""
+            raise DataNotDownloadedError(
+                f"No mask says which voxels {catalog.subject} has: expected {where(paths[mask_source])}; "
+                f"download it{hint}."
+            )
+    entry = catalog.maps[MASKS[mask_source]]
+    header = read_header(catalog.location, entry)
+    return VoxelAxis(read_mask_ids(catalog.location, entry, header.grid), header.grid, header.affine, mask_source)
+
+
+def read_tables(catalog: SubjectCatalog) -> dict[str, pd.DataFrame]:
+    """Return the trial table of each session that has one, in one batch; held-out ones (403) are left out."""
+    entries = {s.session: s.files["trials"] for s in catalog.sessions if "trials" in s.files}
+    location = catalog.location
+    data = _tolerant(location, entries, lambda e: location.read_many([x.path for x in e.values()]))
+    return {
+        session: parse_trials(data[entry.path], session, location.show(entry.path))
+        for session, entry in entries.items()
+        if entry.path in data
+    }
+
+
+def open_sessions(
+    catalog: SubjectCatalog, chosen: Sequence[SessionFiles], axis: VoxelAxis, source: str
+) -> tuple[list[OpenedSession], dict[str, pd.DataFrame]]:
+    """Return the chosen sessions with a reader each, and the tables of all sessions that have trials, in order.
+
+    Raises
+    ------
+    SelectionError
+        An unknown `source`.
+    DataNotDownloadedError
+        A chosen session lacks the file that `source` asks for.
+    FileFormatError
+        A file of another grid than the mask.
+    TrialTableError
+        A table that has not one row a volume.
+    """
+    if source not in SOURCES:
+        raise SelectionError(did_you_mean("source", source, SOURCES))
+    location, tables = catalog.location, read_tables(catalog)
+    entries = {s.session: s.files["betas"] for s in chosen if "betas" in s.files and source != "hdf5"}
+    # sessions without a table, chosen or not, count too: trial numbers do not depend on what was chosen
+    entries |= {
+        s.session: s.files["betas"] for s in catalog.sessions if s.session not in tables and "betas" in s.files
+    }
+    headers = _tolerant(location, entries, lambda e: read_headers(location, e.values()))
+    opened: dict[str, OpenedSession] = {}
+    for files in chosen:
+        entry = entries.get(files.session)
+        if source != "hdf5" and entry is not None and entry.path not in headers:
+            continue  # held out: a warning said so
+        opened[files.session] = _open_session(catalog, files, axis, source, headers, tables.get(files.session))
+    if not opened:
+        raise FileAccessError(f"None of the sessions {', '.join(s.session for s in chosen)} may be read: see above.")
+    counted: dict[str, pd.DataFrame] = {}
+    for files in catalog.sessions:
+        if files.session in tables:
+            counted[files.session] = tables[files.session]
+        elif files.session in opened:
+            counted[files.session] = opened[files.session].table
+        elif (entry := entries.get(files.session)) is not None and entry.path in headers:
+            counted[files.session] = unknown_trials(files.session, headers[entry.path].n_volumes)
+    return list(opened.values()), counted
+
+
+def _open_session(
+    catalog: SubjectCatalog,
+    files: SessionFiles,
+    axis: VoxelAxis,
+    source: str,
+    headers: Mapping[str, NiftiHeader],
+    table: pd.DataFrame | None,
+) -> OpenedSession:
+    location, session = catalog.location, files.session
+    kind = {"nifti": "betas", "hdf5": "model"}.get(source, "betas" if "betas" in files.files else "model")
+    if kind not in files.files:
+        path = location.show(layout.session_path(catalog.subject, session, kind))
+        raise DataNotDownloadedError(
+            f"{catalog.subject} {session} has no file for source={source!r}: expected {path}; download it, or open with "
+            "source='auto'."
+        )
+    entry = files.files[kind]
+    reader: Reader
+    if kind == "betas":
+        header = headers[entry.path]
+        _check_grid(location, entry, header.grid, axis)
+        reader = NiftiReader(location, entry, axis.grid, header.n_volumes)
+    else:
+        reader = _hdf5_reader(catalog, entry, axis)
+    if table is None:
+        path = location.show(layout.session_path(catalog.subject, session, "trials"))
+        warn_without_table(catalog.subject, session, path)
+        return OpenedSession(files, reader, unknown_trials(session, reader.shape[0]))
+    check_count(
+        len(table), reader.shape[0], location.show(files.files["trials"].path), location.show(entry.path)
+    )
+    return OpenedSession(files, reader, table)
+
+
+def _check_grid(location: Location, entry: FileEntry, grid: Grid, axis: VoxelAxis) -> None:
+    if grid != axis.grid:
+        raise FileFormatError(
+            f"{location.show(entry.path)} has a grid of {grid}, and the {axis.mask_source} mask one of {axis.grid}: "
+            "expected the same; one of the two is of another resolution or dataset, download both again."
+        )
+
+
+def _hdf5_reader(catalog: SubjectCatalog, entry: FileEntry, axis: VoxelAxis) -> Hdf5Reader:
+    masks = {name: catalog.maps.get(kind) for name, kind in MASKS.items()}
+    n_trials = Hdf5Reader(catalog.location, entry, axis.grid, None).shape[0]
+    return Hdf5Reader(catalog.location, entry, axis.grid, n_trials, masks["anatomical"], masks["rsquare"])
+
+
+def read_rois(catalog: SubjectCatalog, grid: Grid) -> dict[str, IntArray]:
+    """Return the C-order flat grid ids of each ROI, voxels outside the brain mask included."""
+    keys = list(catalog.rois)
+    ids = in_parallel(catalog.location, lambda key: read_mask_ids(catalog.location, catalog.rois[key], grid), keys)
+    return {roi: found for (_, roi), found in zip(keys, ids, strict=True)}
+
+
+def _tolerant(
+    location: Location, entries: Mapping[str, FileEntry], read: Callable[[Mapping[str, FileEntry]], dict[str, T]]
+) -> dict[str, T]:
+    # one batch; only where a file is refused (held-out sessions answer 403) one by one, to know which
+    try:
+        return read(entries)
+    except FileAccessError:
+        found: dict[str, T] = {}
+        for session, entry in entries.items():
+            try:
+                found |= read({session: entry})
+            except FileAccessError as error:
+                warnings.warn(
+                    f"{session} is left out: {error} Held-out sessions of the published dataset answer so.",
+                    IncompleteDataWarning,
+                    stacklevel=2,
+                )
+        return found
