@@ -6,5 +6,6 @@
 from laion_xr import accessor as _accessor  # noqa: F401 - registers .laion
 from laion_xr._version import __version__
 from laion_xr.lazy.budget import decode_budget, set_decode_budget
+from laion_xr.simulate import simulate
 
-__all__ = ["__version__", "decode_budget", "set_decode_budget"]
+__all__ = ["__version__", "decode_budget", "set_decode_budget", "simulate"]

@@ -18,7 +18,7 @@ XarrayT = TypeVar("XarrayT", xr.Dataset, xr.DataArray)
 
 class _Accessor(Generic[XarrayT]):
     def __init__(self, obj: XarrayT) -> None:
-        self._obj = obj
+        self._obj: XarrayT = obj
 
     def sel(self, **labels: Any) -> XarrayT:
         """Select by any label, a sphere, or a mask: see `laion_xr.analysis.select`."""

@@ -40,7 +40,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         except (TypeError, ValueError, OSError):
             return False
 
-    def open_dataset(  # type: ignore[override]
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
@@ -120,7 +120,9 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         found = catalog.subject(wanted)
         if len(parts) > 1:
             if len(parts) != 3 or parts[2] != "glmsingle":
-                raise unknown_label("Group", group, [*catalog.subjects, STIMULI_GROUP, f"{found.subject}/ses-01/glmsingle"])
+                raise unknown_label(
+                    "Group", group, [*catalog.subjects, STIMULI_GROUP, f"{found.subject}/ses-01/glmsingle"]
+                )
             return _closable(_dropped(model_dataset(found, parts[1]), drop_variables))
         return _closable(
             subject_dataset(
@@ -138,7 +140,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
             )
         )
 
-    def open_groups_as_dict(  # type: ignore[override]
+    def open_groups_as_dict(
         self,
         filename_or_obj: Any,
         *,
@@ -166,7 +168,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
             groups[f"/{STIMULI_GROUP}"] = _closable(_dropped(stimuli_dataset(location), drop_variables))
         return groups
 
-    def open_datatree(  # type: ignore[override]
+    def open_datatree(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **kwargs: Any
     ) -> xr.DataTree:
         """Open every subject, and the stimuli, as a DataTree: `/sub-01` ... `/stimuli`."""
@@ -215,5 +217,3 @@ def _closable(ds: xr.Dataset) -> xr.Dataset:
     # every read opens and closes its own file: there is nothing to close, and .close() must still work
     ds.set_close(lambda: None)
     return ds
-
-

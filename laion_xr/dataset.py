@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,10 @@ def subject_dataset(
     return index_labels(ds) if label_index else ds
 
 
-def index_labels(ds: xr.Dataset) -> xr.Dataset:
+XarrayT = TypeVar("XarrayT", xr.Dataset, xr.DataArray)
+
+
+def index_labels(ds: XarrayT) -> XarrayT:
     """Return the Dataset with its label indexes, as `open_dataset` makes them.
 
     Indexes are not stored: after `to_zarr`, `to_netcdf` or `drop_indexes` this restores them. Labels that are not

@@ -8,9 +8,9 @@ selection gives no rows, while one that never existed is an error.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,9 @@ class Labels:
         """Return the labels themselves."""
         return self.codes if self.names is None else self.names[self.codes]
 
-    def pick(self, pick: object) -> Labels:
+    def pick(self, pick: Any) -> Labels:
         """Return the labels at some positions; every distinct name stays known."""
-        return Labels(self.codes[pick], self.names)  # type: ignore[index]
+        return Labels(self.codes[pick], self.names)
 
     def where(self, here: npt.NDArray[np.intp], other: Labels, there: npt.NDArray[np.intp]) -> Labels:
         """Return labels taken from `self[here]`, and from `other[there]` where `here` is -1."""
@@ -66,15 +66,15 @@ class Labels:
             whole = whole._combine(piece, lambda a, b: np.concatenate([a, b]))
         return whole
 
-    def _combine(self, other: Labels, how: object) -> Labels:
+    def _combine(self, other: Labels, how: Callable[[Any, Any], Any]) -> Labels:
         if self.names is None or other.names is None:
-            return Labels.of(how(self.values(), other.values()))  # type: ignore[operator]
+            return Labels.of(how(self.values(), other.values()))
         if self.names is other.names:
-            return Labels(how(self.codes, other.codes), self.names)  # type: ignore[operator]
+            return Labels(how(self.codes, other.codes), self.names)
         index = pd.Index(self.names, dtype=object)
         names = index.append(pd.Index(other.names, dtype=object)).unique()
         theirs = names.get_indexer(pd.Index(other.names, dtype=object)).astype(np.int32)
-        return Labels(how(self.codes, theirs[other.codes]), names.to_numpy(dtype=object))  # type: ignore[operator]
+        return Labels(how(self.codes, theirs[other.codes]), names.to_numpy(dtype=object))
 
     def match(self, name: str, query: object, context: MatchContext | None = None) -> BoolArray:
         """Return which positions a query names, `(position,)`.
@@ -108,7 +108,7 @@ class Labels:
         return self._numbers(name, items) if self.names is None else self._texts(name, items)
 
     def _spread(self, chosen: BoolArray) -> BoolArray:
-        return np.asarray(chosen[self.codes])  # type: ignore[index]
+        return np.asarray(chosen[np.asarray(self.codes, dtype=np.intp)])
 
     def _slice(self, name: str, query: slice) -> BoolArray:
         if query.step is not None:
@@ -121,7 +121,9 @@ class Labels:
             if query.stop is not None:
                 keep &= np.asarray(labels <= query.stop)
         except (TypeError, np.exceptions.DTypePromotionError):
-            raise SelectionError(f"Expected a slice that compares with the labels of {name}, found {query!r}.") from None
+            raise SelectionError(
+                f"Expected a slice that compares with the labels of {name}, found {query!r}."
+            ) from None
         if name == "noise_ceiling":
             self._check_ceiling(query)
         return keep if self.names is None else self._spread(keep)
@@ -129,8 +131,8 @@ class Labels:
     def _check_ceiling(self, query: slice) -> None:
         if len(self.codes) and np.isnan(self.codes.astype(float)).all():
             raise SelectionError(
-                "Every noise ceiling here is NaN, so that a slice of it selects nothing: the map was not downloaded, or "
-                "these voxels have none; 'laion-xr info ROOT' lists the missing files."
+                "Every noise ceiling here is NaN, so that a slice of it selects nothing: the map was not downloaded, "
+                "or these voxels have none; 'laion-xr info ROOT' lists the missing files."
             )
         warn_of_fraction(query.start)
 
@@ -144,20 +146,22 @@ class Labels:
             raise unknown_label(name, unknown[0].item(), self._known_numbers(unknown[0]))
         return np.isin(self.codes, wanted)
 
-    def _known_numbers(self, item: np.generic) -> list[object]:
+    def _known_numbers(self, item: Any) -> list[object]:
         there = np.unique(self.codes)
         if len(there) <= 20:
-            return there.tolist()
-        nearest = there[np.argsort(np.abs(there.astype(float) - float(item)))[:3]].tolist()  # type: ignore[arg-type]
+            return list(there.tolist())
+        nearest = there[np.argsort(np.abs(there.astype(float) - float(item)))[:3]].tolist()
         return [f"{len(there)} values from {there[0]} to {there[-1]}; nearest: {nearest}; slice(low, high) for a range"]
 
     def _texts(self, name: str, items: list[object]) -> BoolArray:
         assert self.names is not None
-        rows = pd.Index(self.names, dtype=object).get_indexer(np.array(items, dtype=object))
+        wanted = np.empty(len(items), dtype=object)
+        wanted[:] = items
+        rows = pd.Index(self.names, dtype=object).get_indexer(pd.Index(wanted, dtype=object))
         for i in np.flatnonzero(rows < 0):
             # "1", 1 and "01" name a session as "ses-01" does
             item = items[i]
-            short = layout.session_name(item) if name == "session" and isinstance(item, (str, int, np.integer)) else None
+            short = layout.session_name(item) if name == "session" and isinstance(item, (str, int)) else None
             where = np.flatnonzero(self.names == short)
             if not len(where):
                 raise unknown_label(name, item, sorted(map(str, self.names)))
@@ -184,5 +188,7 @@ def _items(name: str, query: object) -> list[object]:
     if isinstance(query, (str, bytes)) or not isinstance(query, Iterable):
         return [query]
     if isinstance(query, Mapping):
-        raise SelectionError(f"Expected a label, a list of labels or a slice for {name}, found {describe_names([query])}.")
+        raise SelectionError(
+            f"Expected a label, a list of labels or a slice for {name}, found {describe_names([query])}."
+        )
     return list(query)

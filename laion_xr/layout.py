@@ -48,9 +48,7 @@ NIFTI_ENDINGS = (".nii.gz", ".nii")
 
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _SESSION = re.compile(r"ses-[A-Za-z0-9]+")
-_ROI_VOLUME = re.compile(
-    r"(?P<sub>sub-[A-Za-z0-9]+)_space-T1w_res-1pt8_label-(?P<roi>[^_/]+)_mask\.nii(\.gz)?"
-)
+_ROI_VOLUME = re.compile(r"(?P<sub>sub-[A-Za-z0-9]+)_space-T1w_res-1pt8_label-(?P<roi>[^_/]+)_mask\.nii(\.gz)?")
 _ROI_SURFACE = re.compile(
     r"(?P<sub>sub-[A-Za-z0-9]+)_hemi-(?P<hemi>[LR])_space-fsnative_label-(?P<roi>[^_/]+)_mask\."
     r"(?P<ending>func\.gii|label)"

@@ -103,7 +103,7 @@ class Location:
         """Open a file for reading from its beginning, seekable, unbuffered where it is local."""
         try:
             if self.is_local:
-                return open(self.at(relative), "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+                return open(self.at(relative), "rb", buffering=0)
             return self.fs.open(self.at(relative), "rb")  # type: ignore[no-any-return]
         except FileNotFoundError:
             raise self.missing(relative) from None
@@ -120,7 +120,9 @@ class Location:
         names = list(relatives)
         if self.is_local:
             return {name: self._head(name, end) for name in names}
-        blocks = self.fs.cat_ranges([self.at(n) for n in names], [0] * len(names), [end] * len(names), on_error="return")
+        blocks = self.fs.cat_ranges(
+            [self.at(n) for n in names], [0] * len(names), [end] * len(names), on_error="return"
+        )
         for name, block in zip(names, blocks, strict=True):
             if isinstance(block, PermissionError):
                 raise self.denied(name) from None

@@ -99,7 +99,9 @@ def _chunks(info: ArrayInfo) -> tuple[tuple[int, ...], ...]:
     return tuple(da.core.normalize_chunks((tuple(sizes)), shape=info.shape, dtype=info.dtype)) if info.shape else ()
 
 
-def _read_block(source: Hdf5ArraySource, block_info: Mapping[object, Mapping[str, Sequence[tuple[int, int]]]]) -> object:
+def _read_block(
+    source: Hdf5ArraySource, block_info: Mapping[object, Mapping[str, Sequence[tuple[int, int]]]]
+) -> object:
     return source.read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
 
 

@@ -117,7 +117,7 @@ class RoiQuery:
         known = [part for part in parts if part in self._rois or part == "all"]
         if not known:
             raise unknown_label("ROI or category", name, [*self._categories, "all", *sorted(self._rois)])
-        return np.logical_or.reduce([self._name(part) for part in known])
+        return np.asarray(np.logical_or.reduce([self._name(part) for part in known]))
 
 
 class _Expression:

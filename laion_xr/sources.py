@@ -144,9 +144,7 @@ def open_sessions(
     location, tables = catalog.location, read_tables(catalog)
     entries = {s.session: s.files["betas"] for s in chosen if "betas" in s.files and source != "hdf5"}
     # sessions without a table, chosen or not, count too: trial numbers do not depend on what was chosen
-    entries |= {
-        s.session: s.files["betas"] for s in catalog.sessions if s.session not in tables and "betas" in s.files
-    }
+    entries |= {s.session: s.files["betas"] for s in catalog.sessions if s.session not in tables and "betas" in s.files}
     headers = _tolerant(location, entries, lambda e: read_headers(location, e.values()))
     opened: dict[str, OpenedSession] = {}
     for files in chosen:
@@ -180,8 +178,8 @@ def _open_session(
     if kind not in files.files:
         path = location.show(layout.session_path(catalog.subject, session, kind))
         raise DataNotDownloadedError(
-            f"{catalog.subject} {session} has no file for source={source!r}: expected {path}; download it, or open with "
-            "source='auto'."
+            f"{catalog.subject} {session} has no file for source={source!r}: expected {path}; download it, or open "
+            "with source='auto'."
         )
     entry = files.files[kind]
     reader: Reader
@@ -195,9 +193,7 @@ def _open_session(
         path = location.show(layout.session_path(catalog.subject, session, "trials"))
         warn_without_table(catalog.subject, session, path)
         return OpenedSession(files, reader, unknown_trials(session, reader.shape[0]))
-    check_count(
-        len(table), reader.shape[0], location.show(files.files["trials"].path), location.show(entry.path)
-    )
+    check_count(len(table), reader.shape[0], location.show(files.files["trials"].path), location.show(entry.path))
     return OpenedSession(files, reader, table)
 
 

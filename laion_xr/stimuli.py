@@ -104,11 +104,11 @@ def embedding_variable(
         raise UnknownLabelError(did_you_mean("Embedding model", model, there))
     entry = files[path]
     table = read_embedding_table(location, entry)
-    index = pd.Index(table.image_ids)
+    index = pd.Index(table.image_ids, dtype=object)
     if not index.is_unique:
         twice = str(index[index.duplicated()][0])
         raise FileFormatError(f"{location.show(path)} names the image {twice!r} more than once; download it again.")
-    rows = index.get_indexer(names)
+    rows = index.get_indexer(pd.Index(names, dtype=object))
     rows = np.where((rows < 0) | ~table.valid[rows], len(table.image_ids), rows)
     n_images, n_features = table.shape
     reader = EmbeddingReader(location, entry, n_images, n_features, table.dtype)

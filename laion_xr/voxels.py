@@ -40,7 +40,7 @@ def to_volume(
             f"Expected one value for each of {len(voxels)} voxels on the last axis, found shape {values.shape}."
         )
     dtype = values.dtype
-    if dtype == bool:
+    if dtype.kind == "b":
         dtype, fill = np.dtype(np.uint8), 0 if np.isnan(fill) else fill
     elif dtype.kind in "iu" and np.isnan(fill):
         dtype = np.dtype(np.float32) if dtype.itemsize <= 2 else np.dtype(np.float64)

@@ -66,7 +66,7 @@ def select(
     for name, query in labels.items():
         coordinate = obj.coords.get(name)
         if coordinate is None or coordinate.ndim != 1:
-            one_dimensional = [str(n) for n, c in obj.coords.items() if c.ndim == 1]
+            one_dimensional: list[str] = [str(n) for n in obj.coords if obj.coords[n].ndim == 1]
             raise SelectionError(did_you_mean("Coordinate", name, [*one_dimensional, "sphere", "mask"]))
         narrow(str(coordinate.dims[0]), Labels.of(coordinate.values).match(name, query, context))
     if sphere is not None:

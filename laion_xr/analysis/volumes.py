@@ -56,7 +56,8 @@ def to_nifti(
     Returns
     -------
     nib.Nifti1Image
-        `(i, j, k)`, or `(i, j, k, n)` where there is another dim; float32, or the values' own type where it holds `fill`.
+        `(i, j, k)`, or `(i, j, k, n)` where there is another dim; float32, or the values' own type where it
+        holds `fill`.
 
     Raises
     ------

@@ -123,9 +123,7 @@ class LabelIndex(xr.Index):
         return {self.dim: pd.Index(self.ids).get_indexer(pd.Index(other.ids))}
 
     @classmethod
-    def concat(
-        cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None
-    ) -> Self:
+    def concat(cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None) -> Self:
         """Return the index of the pieces one after the other, or at the given positions."""
         first = indexes[0]
         whole = first._with(
@@ -162,5 +160,3 @@ class LabelIndex(xr.Index):
 
     def _repr_inline_(self, max_width: int) -> str:
         return f"LabelIndex (dim={self.dim!r})"[:max_width]
-
-

@@ -38,10 +38,10 @@ class LazyVariable(xr.Variable):
         """Select; outer selections of a planned array become a new plan."""
         plan = plan_of(self._data)
         if plan is None:
-            return super().__getitem__(key)  # type: ignore[return-value]
-        dims, indexer, new_order = self._broadcast_indexes(key)
+            return super().__getitem__(key)
+        dims, indexer, new_order = self._broadcast_indexes(key)  # type: ignore[no-untyped-call]
         if new_order or not isinstance(indexer, (indexing.BasicIndexer, indexing.OuterIndexer)):
-            return super().__getitem__(key)  # type: ignore[return-value]
+            return super().__getitem__(key)
         data = planned_array(plan.pick(indexer.tuple))
         found: LazyVariable = self._finalize_indexing_result(dims, data)
         if "preferred_chunks" in found.encoding:  # they were those of the whole
@@ -53,18 +53,20 @@ class LazyVariable(xr.Variable):
         found = super().chunk(chunks, *args, **kwargs)
         plan = plan_of(self._data)
         if plan is not None and found.chunks is not None:
-            _warn_of_split_reads(plan, self._data.chunks, found.chunks)
-        return found  # type: ignore[return-value]
+            _warn_of_split_reads(plan, self.data.chunks, found.chunks)
+        return found
 
 
-def _warn_of_split_reads(plan: ReadPlan, before: tuple[tuple[int, ...], ...], after: tuple[tuple[int, ...], ...]) -> None:
+def _warn_of_split_reads(
+    plan: ReadPlan, before: tuple[tuple[int, ...], ...], after: tuple[tuple[int, ...], ...]
+) -> None:
     blocks = int(np.prod([len(c) for c in after]))
     reads = int(np.prod([len(c) for c in before]))
     split = any(set(np.cumsum(new)) - set(np.cumsum(old)) for old, new in zip(before, after, strict=True))
     if split and blocks > reads:
         warnings.warn(
-            f"These chunks split the reads of {reads} sessions into {blocks} blocks: each block still decodes the whole "
-            "of its session's file, so that computing blocks one by one costs "
+            f"These chunks split the reads of {reads} sessions into {blocks} blocks: each block still decodes the "
+            "whole of its session's file, so that computing blocks one by one costs "
             f"about {blocks / reads:.0f} times the reading. Select first (.sel), or keep one chunk a session "
             "(chunks={} or None).",
             ReadCostWarning,

@@ -25,7 +25,8 @@ from laion_xr.readers.stream import RangeFetcher, open_stream, size_of
 
 # Measured on 143^3 x 1044 float32: 0.25 to 4 MiB alike, whole volumes (11.7 MB) slower by a tenth.
 BLOCK = 1 << 20
-# A remote file that is not compressed: one request a block.
+# A file that is not compressed: smaller blocks skip more of it on disk; far away, a block is a request.
+PLAIN_BLOCK = 1 << 18
 REMOTE_BLOCK = 8 << 20
 
 
@@ -127,7 +128,7 @@ class NiftiReader:
             ordered, restore = sorted_pick(_fortran_ids(picked, self.grid))
             if file.is_gzip or self.location.is_local:
                 self._check_size(file.plain_size, header)
-                windows = plan_windows(ordered, header, BLOCK)
+                windows = plan_windows(ordered, header, BLOCK if file.is_gzip else PLAIN_BLOCK)
                 blocks = _inflated_blocks(file, header, distinct, windows)
                 gather_rows(blocks, windows, header, restore, out, targets, name)
                 if file.is_gzip and distinct[-1] == header.n_volumes - 1:

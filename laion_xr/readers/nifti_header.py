@@ -144,7 +144,9 @@ class NiftiHeader:
         except (HeaderDataError, OverflowError, ValueError) as error:
             if isinstance(error, FileFormatError):
                 raise
-            raise FileFormatError(f"{name} has a broken NIfTI header: {error}. Download it again.") from error
+            raise FileFormatError(
+                f"{name} has a NIfTI header that cannot be read: {error}. Check it, or download it again."
+            ) from error
 
     @classmethod
     def _from_nibabel(cls, header: Nifti1Header, name: str) -> NiftiHeader:

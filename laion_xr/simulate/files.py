@@ -17,10 +17,10 @@ GZIP = 31  # window bits that make zlib write a gzip member
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, suffix: str = ".partial") -> Iterator[Path]:
     """Give a temporary name beside `path`; what was written there is renamed to `path`, or removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
         yield temporary
         temporary.replace(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -28,9 +28,9 @@ _COLUMNS = {
 
 
 def write_session(
-    root: Path, truth: Truth, subject: SubjectTruth, session: str, settings: Settings, ticks: Iterable[int]
+    root: Path, truth: Truth, subject: SubjectTruth, session: str, settings: Settings, tick: Callable[[], object]
 ) -> None:
-    """Write every file of a session; `ticks` counts its trials (a progress bar, or a plain range)."""
+    """Write every file of a session; `tick` is called after each trial."""
     table = subject.trials[session]
     trials_path = layout.session_path(subject.name, session, "trials")
     write_text(root / trials_path, table.to_csv(sep="\t", index=False, lineterminator="\n"))
@@ -54,10 +54,11 @@ def write_session(
             rows = settings.model_layout
             consumers.append(stack.enter_context(model_file(root / model_path, subject, session, rows, maps)))
         features = truth.stimuli.features_of(table["label"])
-        for trial in ticks:
+        for trial in range(len(table)):
             betas = trial_betas(subject, session, trial, features[trial])
             for consume in consumers:
                 consume(betas)
+            tick()
 
 
 @contextmanager

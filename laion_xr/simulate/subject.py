@@ -35,9 +35,10 @@ def make_truth(root: Path, settings: Settings) -> Truth:
     }
     shown = [name for of in tables.values() for table in of.values() for name in table["label"]]
     metadata = metadata_table(shown, settings)
-    names = list(metadata["image_name"])
+    names = tuple(metadata["image_name"])
     stimuli = StimulusTruth(
         seed=settings.seed,
+        names=names,
         metadata=metadata,
         features=features_of(settings.seed, names, settings.n_features),
         kinds=np.array([kind_of(settings.seed, name) for name in names]),

@@ -33,6 +33,8 @@ class StimulusTruth:
     ----------
     seed : int
         Seed of the simulation.
+    names : tuple of str
+        File names of the images.
     metadata : DataFrame
         The table as written: image_name, dataset, participant, unique_or_shared, n_reps.
     features : ndarray of float32, shape (stimulus, feature)
@@ -45,15 +47,11 @@ class StimulusTruth:
     """
 
     seed: int
+    names: tuple[str, ...]
     metadata: pd.DataFrame
     features: FloatArray
     kinds: npt.NDArray[np.str_]
     embedding_dims: Mapping[str, int]
-
-    @property
-    def names(self) -> list[str]:
-        """The images' file names."""
-        return list(self.metadata["image_name"])
 
     def features_of(self, stimuli: Iterable[str]) -> FloatArray:
         """Return the latent features of the named images, float32 (stimulus, feature)."""
