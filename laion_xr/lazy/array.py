@@ -7,7 +7,7 @@ computation on top hides it, as it should be.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from laion_xr.lazy.budget import decode_budget
+from laion_xr.lazy.result import SharedResult, computes_in_place
 from laion_xr.readers.base import IntArray, Reader, sorted_pick
 
 Key = int | slice | npt.NDArray[np.integer]
@@ -132,7 +133,12 @@ def _is_all(key: Key) -> bool:
     return isinstance(key, slice) and key == slice(None)
 
 
-def _read(reader: Reader, trials: IntArray | slice, voxels: VoxelIds, n_trials: int) -> npt.NDArray[np.generic]:
+def _read(
+    reader: Reader, trials: IntArray | slice, voxels: VoxelIds, start: int, n_trials: int, result: SharedResult | None
+) -> npt.NDArray[np.generic]:
+    rows = result.rows(start, start + n_trials) if result is not None else None
+    if rows is not None:  # allocated already, as the result of the computation
+        return reader.read(trials, voxels.ids, out=rows)
     with decode_budget().take(n_trials * len(voxels) * reader.dtype.itemsize):
         return reader.read(trials, voxels.ids)
 
@@ -147,12 +153,18 @@ def planned_array(plan: ReadPlan) -> da.Array:
     else:
         token = tokenize(*((r.token, t) for r, t, _ in parts), plan.voxels)
         shared, key = f"voxels-{token}", f"{plan.name}-{token}"
-        tasks = {(key, i, 0): (_read, r, t, shared, n) for i, (r, t, n) in enumerate(parts)}
+        starts = np.cumsum([0, *(n for *_, n in parts)]).tolist()
+
+        def tasks(result: SharedResult | None = None) -> dict[Hashable, Any]:
+            return {(key, i, 0): (_read, r, t, shared, starts[i], n, result) for i, (r, t, n) in enumerate(parts)}
+
         graph = HighLevelGraph(
-            {shared: MaterializedLayer({shared: plan.voxels}), key: PlannedLayer(tasks, plan)},
+            {shared: MaterializedLayer({shared: plan.voxels}), key: PlannedLayer(tasks(), plan)},
             {shared: set(), key: {shared}},
         )
         array = da.Array(graph, key, (tuple(n for *_, n in parts), (n_voxels,)), dtype=dtype)
+        if restore is None and all(plan.kept):
+            return computes_in_place(array, tasks)
     if restore is not None:
         array = array[restore]
     squeeze = tuple(slice(None) if kept else 0 for kept in plan.kept)

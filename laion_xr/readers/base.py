@@ -34,11 +34,14 @@ class Reader(Protocol):
     def token(self) -> tuple[object, ...]:
         """Plain values that change whenever what `read` returns may change (path, size, time, ...)."""
 
-    def read(self, trials: IntArray | slice, voxels: IntArray) -> npt.NDArray[np.generic]:
+    def read(
+        self, trials: IntArray | slice, voxels: IntArray, out: npt.NDArray[np.generic] | None = None
+    ) -> npt.NDArray[np.generic]:
         """Return the picked trials of the picked voxels, `(len(trials), len(voxels))`.
 
         `trials` are positions in the file (a slice, or integers in any order, repeats allowed); `voxels` are
-        C-order flat grid indices in any order, repeats allowed. An empty pick touches no file.
+        C-order flat grid indices in any order, repeats allowed. An empty pick touches no file. `out` is filled and
+        returned where it is given: of the result's shape and type, so that a session needs no array of its own.
         """
 
 
@@ -47,6 +50,23 @@ def trial_positions(trials: IntArray | slice, size: int) -> IntArray:
     if isinstance(trials, slice):
         return np.arange(*trials.indices(size))
     return np.atleast_1d(np.asarray(trials, dtype=np.intp))
+
+
+def result_array(
+    shape: tuple[int, int], dtype: np.dtype[np.generic], out: npt.NDArray[np.generic] | None
+) -> npt.NDArray[np.generic]:
+    """Return the array that a read fills: `out` where it is given, else a new one.
+
+    Raises
+    ------
+    ValueError
+        `out` is of another shape or type.
+    """
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"expected out of shape {shape} and type {dtype}, found {out.shape}, {out.dtype}")
+    return out
 
 
 def sorted_pick(pick: IntArray) -> tuple[IntArray, IntArray | None]:

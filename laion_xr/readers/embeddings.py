@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from laion_xr.errors import FileFormatError
 from laion_xr.location import FileEntry, Location
-from laion_xr.readers.base import IntArray, trial_positions
+from laion_xr.readers.base import IntArray, result_array, trial_positions
 from laion_xr.readers.hdf5 import opened_hdf5
 
 # Rows read at once: 8 MB of 1,024 float16 features
@@ -73,10 +73,13 @@ class EmbeddingReader:
         """Identity of the file."""
         return "embedding", self.location.url, *self.entry
 
-    def read(self, trials: IntArray | slice, voxels: IntArray) -> npt.NDArray[np.generic]:
+    def read(
+        self, trials: IntArray | slice, voxels: IntArray, out: npt.NDArray[np.generic] | None = None
+    ) -> npt.NDArray[np.generic]:
         """Return rows and features; each stretch of the file is read once, whatever repeats."""
         rows, features = trial_positions(trials, self.shape[0]), np.asarray(voxels)
-        out = np.full((len(rows), len(features)), np.nan, dtype=self.dtype)
+        out = result_array((len(rows), len(features)), self.dtype, out)
+        out[...] = np.nan
         known = np.flatnonzero(rows < self.n_images)
         if not len(known) or not len(features):
             return out

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from laion_xr.errors import CorruptFileError, FileFormatError, LaionXRError, describe_names
 from laion_xr.location import FileEntry, Location
-from laion_xr.readers.base import AnyArray, IntArray, as_dtype, checked_pick, trial_positions
+from laion_xr.readers.base import AnyArray, IntArray, as_dtype, checked_pick, result_array, trial_positions
 from laion_xr.readers.chunks import trial_groups, voxel_runs
 from laion_xr.readers.pointers import raise_if_pointer
 from laion_xr.readers.rows import RowMap, held_rows, resolve_rows
@@ -165,7 +165,7 @@ class Hdf5Reader:
             *masks,
         )
 
-    def read(self, trials: IntArray | slice, voxels: IntArray) -> AnyArray:
+    def read(self, trials: IntArray | slice, voxels: IntArray, out: AnyArray | None = None) -> AnyArray:
         """Return the picked trials of the picked voxels.
 
         Parameters
@@ -190,14 +190,16 @@ class Hdf5Reader:
         n_trials, n_voxels = self.shape
         rows = checked_pick(trial_positions(trials, n_trials), n_trials, "trial")
         picked = checked_pick(voxels, n_voxels, "voxel")
-        if not len(rows) or not len(picked):
-            return np.empty((len(rows), len(picked)), self.dtype)
+        out = result_array((len(rows), len(picked)), self.dtype, out)
+        if not out.size:
+            return out
         with opened_hdf5(self.location, self.entry) as file:
             betas = self._betas(file)
             row_map = self._row_map(betas.shape)
             columns, inside = held_rows(picked, row_map.ids)
-            out = np.full((len(rows), len(picked)), np.nan if self.dtype.kind == "f" else -1, self.dtype)
-            _read_picks(betas, rows, columns, inside, out)
+            out[...] = np.nan if self.dtype.kind == "f" else -1
+            if len(columns):
+                _read_picks(betas, rows, columns, inside, out)
         return out
 
     def _betas(self, file: h5py.File) -> h5py.Dataset:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from laion_xr.readers.base import IntArray, trial_positions
+from laion_xr.readers.base import IntArray, result_array, trial_positions
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,11 @@ class MissingReader:
         """Shape and type: there is no file."""
         return "missing", self.n_trials, self.grid, str(self.dtype)
 
-    def read(self, trials: IntArray | slice, voxels: IntArray) -> npt.NDArray[np.generic]:
+    def read(
+        self, trials: IntArray | slice, voxels: IntArray, out: npt.NDArray[np.generic] | None = None
+    ) -> npt.NDArray[np.generic]:
         """Return missing values."""
         fill = -1 if self.dtype.kind in "iu" else np.nan
-        return np.full((len(trial_positions(trials, self.n_trials)), len(voxels)), fill, dtype=self.dtype)
+        found = result_array((len(trial_positions(trials, self.n_trials)), len(voxels)), self.dtype, out)
+        found[...] = fill
+        return found

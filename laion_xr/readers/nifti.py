@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.location import FileEntry, Location
-from laion_xr.readers.base import AnyArray, IntArray, as_dtype, checked_pick, sorted_pick, trial_positions
+from laion_xr.readers.base import AnyArray, IntArray, as_dtype, checked_pick, result_array, sorted_pick, trial_positions
 from laion_xr.readers.inflate import InflatedFile, open_inflated
 from laion_xr.readers.nifti_header import NiftiHeader, read_header, take_header
 from laion_xr.readers.stream import RangeFetcher, open_stream, size_of
@@ -91,7 +91,7 @@ class NiftiReader:
         """Plain values that change whenever what `read` returns may change."""
         return ("nifti", self.location.url, *self.entry, self.grid, self.n_trials, self.dtype.str)
 
-    def read(self, trials: IntArray | slice, voxels: IntArray) -> AnyArray:
+    def read(self, trials: IntArray | slice, voxels: IntArray, out: AnyArray | None = None) -> AnyArray:
         """Return the picked trials of the picked voxels.
 
         Parameters
@@ -115,7 +115,7 @@ class NiftiReader:
         n_trials, n_voxels = self.shape
         rows = checked_pick(trial_positions(trials, n_trials), n_trials, "trial")
         picked = checked_pick(voxels, n_voxels, "voxel")
-        out = np.empty((len(rows), len(picked)), self.dtype)
+        out = result_array((len(rows), len(picked)), self.dtype, out)
         if not out.size:
             return out
         distinct, targets, copies = _destinations(rows)

@@ -141,9 +141,9 @@ class NiftiHeader:
             header = header_class(head[:size], check=False)
             header.check_fix(logger=_QUIET, error_level=_FATAL)
             return cls._from_nibabel(header, name)
+        except FileFormatError:
+            raise
         except (HeaderDataError, OverflowError, ValueError) as error:
-            if isinstance(error, FileFormatError):
-                raise
             raise FileFormatError(
                 f"{name} has a NIfTI header that cannot be read: {error}. Check it, or download it again."
             ) from error

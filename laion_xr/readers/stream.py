@@ -110,6 +110,8 @@ class ReadAheadFile(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill the buffer with what is at hand of the next bytes; 0 at the end."""
+        if self.closed:  # the base class leaves this to its subclasses
+            raise ValueError(f"{self.name} is closed")
         if not self._block:
             self._block = memoryview(next(self._fetcher, b""))
         n = min(len(buffer), len(self._block))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import NamedTuple
 from xml.parsers.expat import ExpatError
 
 import numpy as np
 import numpy.typing as npt
 from nibabel.gifti.gifti import GiftiImage
+from nibabel.gifti.parse_gifti_fast import GiftiParseError
 
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.location import FileEntry, Location
@@ -51,7 +53,7 @@ def read_gifti_mask(location: Location, entry: FileEntry) -> npt.NDArray[np.bool
     try:
         arrays = GiftiImage.from_bytes(data).darrays
         values = [np.asarray(array.data) for array in arrays]
-    except (ExpatError, ValueError, KeyError, EOFError, OSError) as error:
+    except (ExpatError, GiftiParseError, zlib.error, ValueError, KeyError) as error:
         raise CorruptFileError(f"{name} is truncated or damaged: {error}. Download it again.") from error
     if len(values) != 1 or values[0].squeeze().ndim != 1:
         found = [array.shape for array in values]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from laion_xr.simulate.images import StimulusTruth
 from laion_xr.simulate.pictures import instance_mask, instances
 from laion_xr.simulate.streams import stream
-from laion_xr.simulate.truth import StimulusTruth
 
 NOUNS = {
     "body": "person",
@@ -28,7 +28,7 @@ _HUMAN = (
     "{noun}, seen from the front",  # a comma
     'someone wrote "{noun}" here',  # quotes
     "first line: a {noun}\nsecond line: some colours",  # a newline
-    "un café près d'une {noun} – ☕",  # more than ASCII
+    "un café près d'une {noun} ☕",  # more than ASCII
 )
 
 
@@ -37,7 +37,7 @@ def segmentation_table(stimuli: StimulusTruth, size: int) -> pd.DataFrame:
 
     Shared images only, one row a shape; one image of ten has none. Columns as published, boxes in pixels.
     """
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, kind in _shared(stimuli):
         rng = stream(stimuli.seed, "segmentation", name)
         if rng.random() < 0.1:
@@ -93,7 +93,8 @@ def caption_table(stimuli: StimulusTruth, seen: Sequence[str]) -> pd.DataFrame:
         noun = NOUNS[kind]
         rng = stream(stimuli.seed, "captions", name)
         if shared and collection != "OOD":
-            rows.append((name, 0, "ai", f"A {noun} on a soft background, in a square picture.", collection, "", AI_MODEL))
+            caption = f"A {noun} on a soft background, in a square picture."
+            rows.append((name, 0, "ai", caption, collection, "", AI_MODEL))
         wordings = rng.permutation(len(_HUMAN))[: 5 if shared else 3]
         for index, wording in enumerate(wordings, start=1):
             person = f"rater-{int(rng.integers(200)):03d}"

@@ -100,8 +100,9 @@ class Brain:
 
     def slab_points(self, start: int, stop: int) -> FloatArray:
         """Return the positions of the voxels of some planes `start <= i < stop`, C order, (voxel, 3)."""
-        _, ny, nz = self.grid
-        return np.stack(np.mgrid[start:stop, :ny, :nz], axis=-1).reshape(-1, 3).astype(np.float64)
+        points: FloatArray = np.indices((stop - start, *self.grid[1:])).reshape(3, -1).T.astype(np.float64)
+        points[:, 0] += start
+        return points
 
 
 def make_brain(seed: int, subject: str, grid: tuple[int, int, int], brain_fraction: float) -> Brain:

@@ -62,14 +62,18 @@ def shared_4_name(index: int) -> str:
     return f"shared_4rep_OOD_{kind}_{name}{f'-{again:02d}' if again else ''}.{ending}"
 
 
-def unique_name(seed: int, subject: str, session: str, index: int) -> str:
-    """Return the name of an image that one subject sees once, in one session."""
+def unique_names(seed: int, subject: str, session: str, count: int) -> list[str]:
+    """Return the names of images that one subject sees once, in one session."""
     number = int(session.removeprefix("ses-"))
-    collection = ("initial", "initial", "fillup", "initial", "new")[index % 5]
-    # coprime steps: no cluster comes twice in a session, and `i` tells the sessions apart
-    cluster = (int(stream(seed, subject, session, "clusters").integers(5003)) + 1811 * index) % 5003
-    row = number + 100 * (index // 5003)
-    return f"unique_LAION_{collection}_cluster_{cluster}_i{row}_{participant_code(subject)}.jpg"
+    first = int(stream(seed, subject, session, "clusters").integers(5003))
+    names = []
+    for index in range(count):
+        collection = ("initial", "initial", "fillup", "initial", "new")[index % 5]
+        # coprime steps: no cluster comes twice in a session, and `i` tells the sessions apart
+        cluster = (first + 1811 * index) % 5003
+        row = number + 100 * (index // 5003)
+        names.append(f"unique_LAION_{collection}_cluster_{cluster}_i{row}_{participant_code(subject)}.jpg")
+    return names
 
 
 def participant_code(subject: str) -> str:
@@ -91,17 +95,21 @@ class Pools:
 
     def shared_12(self, start: int, stop: int) -> list[str]:
         """Return a range of the images shown 12 times; fewer where a given list ends."""
-        return [shared_12_name(i) for i in range(start, stop)] if self._shared_12 is None else self._shared_12[start:stop]
+        if self._shared_12 is None:
+            return [shared_12_name(i) for i in range(start, stop)]
+        return self._shared_12[start:stop]
 
     def shared_4(self, start: int, stop: int) -> list[str]:
         """Return a range of the images shown 4 times; fewer where a given list ends."""
-        return [shared_4_name(i) for i in range(start, stop)] if self._shared_4 is None else self._shared_4[start:stop]
+        if self._shared_4 is None:
+            return [shared_4_name(i) for i in range(start, stop)]
+        return self._shared_4[start:stop]
 
     def unique(self, subject: str, session: str, count: int) -> list[str]:
         """Return the images that a subject sees in this session only."""
         cfg = self._settings
         if cfg.image_names is None:
-            return [unique_name(cfg.seed, subject, session, i) for i in range(count)]
+            return unique_names(cfg.seed, subject, session, count)
         ending = f"_{participant_code(subject)}."
         own = [name for name in cfg.image_names if name.startswith("unique_") and ending in name]
         start = (int(session.removeprefix("ses-")) - 1) * max(cfg.trials)
@@ -157,7 +165,7 @@ def metadata_table(shown: Iterable[str], settings: Settings) -> pd.DataFrame:
     names = list(dict.fromkeys([*shown, *(settings.image_names or ())]))
     if settings.image_names is None:
         absent = next((s for s in PUBLISHED_SUBJECTS if s not in settings.subjects), "sub-99")
-        names += [unique_name(settings.seed, absent, "ses-01", i) for i in range(UNSEEN)]
+        names += unique_names(settings.seed, absent, "ses-01", UNSEEN)
     owners = {participant_code(s): s for s in (*PUBLISHED_SUBJECTS, *settings.subjects)}
     rank = {"shared_12rep": 0, "shared_4rep": 1}
     codes = [name.rpartition(".")[0].rpartition("_")[2] for name in names]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel.freesurfer import write_annot, write_geometry, write_morph_data
+from nibabel.freesurfer.io import write_annot, write_geometry, write_morph_data
 from nibabel.freesurfer.mghformat import MGHImage
+from nibabel.gifti.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
 from laion_xr import layout
 from laion_xr.simulate.files import replacing, write_bytes, write_text
@@ -65,7 +65,8 @@ def _write_transforms(root: Path, subject: SubjectTruth, size: int) -> None:
 
 def _volume_info(name: str, size: int, centre: npt.NDArray[np.float64]) -> str:
     axes = "".join(
-        f"{axis}ras   = " + " ".join(f"{value:.15e}" for value in _CONFORMED[:, i]) + "\n" for i, axis in enumerate("xyz")
+        f"{axis}ras   = {' '.join(f'{value:.15e}' for value in column)}\n"
+        for axis, column in zip("xyz", _CONFORMED.T, strict=True)
     )
     return (
         f"valid = 1  # volume info valid\nfilename = {name}\nvolume = {size} {size} {size}\n"
@@ -130,9 +131,10 @@ def _write_rois(root: Path, subject: SubjectTruth, hemisphere: Hemisphere) -> No
 def _gifti(hemisphere: Hemisphere, vertices: npt.NDArray[np.intp], name: str) -> bytes:
     mask = np.zeros(len(hemisphere.white), np.float32)
     mask[vertices] = 1
-    array = nib.gifti.GiftiDataArray(mask, intent="NIFTI_INTENT_SHAPE", datatype="NIFTI_TYPE_FLOAT32", meta={"Name": name})
-    meta = nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": _STRUCTURES[hemisphere.name]})
-    return bytes(nib.gifti.GiftiImage(darrays=[array], meta=meta).to_bytes())
+    kind = {"intent": "NIFTI_INTENT_SHAPE", "datatype": "NIFTI_TYPE_FLOAT32"}
+    array = GiftiDataArray(mask, meta={"Name": name}, **kind)
+    meta = GiftiMetaData({"AnatomicalStructurePrimary": _STRUCTURES[hemisphere.name]})
+    return bytes(GiftiImage(darrays=[array], meta=meta).to_bytes())
 
 
 def label_text(subject: SubjectTruth, hemisphere: Hemisphere, vertices: npt.NDArray[np.intp]) -> str:

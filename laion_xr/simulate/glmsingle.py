@@ -44,7 +44,7 @@ def model_file(
 
     n_trials = len(subject.trials[session])
     block = int(np.clip(_BLOCK_BYTES // (4 * np.prod(shape)), 1, n_trials))
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with replacing(path) as temporary, h5py.File(str(temporary), "w") as file:
         _write_diagnostics(file, subject, session, {name: laid_out(values) for name, values in maps.items()})
         betas = file.create_dataset(
             "betasmd", (*shape, n_trials), np.float32, chunks=(*shape, block), compression="gzip", compression_opts=1
@@ -66,7 +66,7 @@ def model_file(
 
 def _write_diagnostics(file: h5py.File, subject: SubjectTruth, session: str, maps: Mapping[str, Values]) -> None:
     rng = stream(subject.seed, subject.name, session, "model")
-    r2 = np.asarray(maps["r2"])
+    r2 = maps["r2"].astype(np.float32)
     n_runs = int(subject.trials[session]["run"].max())
     file["R2"] = r2
     file["R2run"] = np.stack([r2 * np.float32(1 + 0.02 * run) for run in range(n_runs)], axis=-1)

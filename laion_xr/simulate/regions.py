@@ -87,4 +87,5 @@ def region_voxels(
         if len(here) and not inside[here].any():
             nearest = here[np.argmin(np.linalg.norm(directions[here] - centre, axis=1) + (depth[here] < brain.inner))]
             inside[nearest] = True
-    return voxels[inside]
+    ids: IntArray = voxels[inside]
+    return ids

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any, TypeGuard, cast
 
 from laion_xr import layout
 from laion_xr.errors import SelectionError
@@ -112,24 +113,28 @@ def settings(
     )
 
 
-def _whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least or (most is not None and value > most):
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    if not _is_whole(value) or value < least or (most is not None and value > most):
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise SelectionError(f"{name} must be a whole number {span}: got {value!r}.")
     return int(value)
 
 
-def _names(what: str, given: Names | None, canonical: object, default: int) -> tuple[str, ...]:
-    assert callable(canonical)
+def _is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer, Python's or numpy's, and not a truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _names(what: str, given: Names | None, canonical: Callable[[int | str], str], default: int) -> tuple[str, ...]:
     if given is None:
         given = default
-    if isinstance(given, Integral):
+    if _is_whole(given):
         n = _whole(what, given, 1)
         if what == "subjects":
             others = (f"sub-{i:02d}" for i in range(1, n + 6) if f"sub-{i:02d}" not in PUBLISHED_SUBJECTS)
             return (*PUBLISHED_SUBJECTS, *others)[:n]
         return tuple(canonical(i) for i in range(1, n + 1))
-    items = [given] if isinstance(given, str) else list(given)
+    items: list[Any] = [given] if isinstance(given, str) else list(cast(Iterable[Any], given))
     names = tuple(canonical(item) for item in items)
     known = layout.is_subject if what == "subjects" else layout.is_session
     if not names or len(set(names)) < len(names) or not all(known(name) for name in names):
@@ -140,23 +145,23 @@ def _names(what: str, given: Names | None, canonical: object, default: int) -> t
 
 
 def _trials(given: int | Sequence[int] | Mapping[str, int], sessions: tuple[str, ...]) -> tuple[int, ...]:
-    if isinstance(given, Integral):
+    if _is_whole(given):
         return (_whole("trials", given, 1),) * len(sessions)
     if isinstance(given, Mapping):
         by_name = {layout.session_name(name): count for name, count in given.items()}
         if set(by_name) != set(sessions):
             raise SelectionError(f"trials must name each session once: the sessions are {sessions}, got {given!r}.")
         given = [by_name[name] for name in sessions]
-    counts = tuple(_whole("trials", count, 1) for count in given)
+    counts = tuple(_whole("trials", count, 1) for count in cast(Sequence[int], given))
     if len(counts) != len(sessions):
         raise SelectionError(
-            f"trials must be one number, or one a session: there are {len(sessions)} sessions and {len(counts)} numbers."
+            f"trials must be one number, or one a session: got {len(counts)} numbers for {len(sessions)} sessions."
         )
     return counts
 
 
 def _grid(given: int | Sequence[int]) -> tuple[int, int, int]:
-    sizes = (given,) * 3 if isinstance(given, Integral) else tuple(given)
+    sizes = (given,) * 3 if _is_whole(given) else tuple(cast(Sequence[int], given))
     if len(sizes) != 3:
         raise SelectionError(f"grid must be one number or three: got {given!r}.")
     x, y, z = (_whole("grid", size, 6, 1000) for size in sizes)
@@ -166,7 +171,7 @@ def _grid(given: int | Sequence[int]) -> tuple[int, int, int]:
 def _fraction(given: float | None, default: float) -> float:
     value = default if given is None else float(given)
     if not 0.02 <= value <= 0.35:
-        raise SelectionError(f"brain_fraction must lie between 0.02 and 0.35 (it has to fit into the grid): got {given!r}.")
+        raise SelectionError(f"brain_fraction must lie between 0.02 and 0.35, to fit into the grid: got {given!r}.")
     return value
 
 
@@ -175,7 +180,7 @@ def _image_names(given: Iterable[str] | None) -> tuple[str, ...] | None:
         return None
     names = tuple(given)
     prefixes = ("shared_12rep_", "shared_4rep_", "unique_")
-    wrong = [name for name in names if not isinstance(name, str) or not name.startswith(prefixes)]
+    wrong = [name for name in names if not str(name).startswith(prefixes)]
     if wrong or len(set(names)) < len(names) or not names:
         raise SelectionError(
             f"image_names must be distinct names that begin with one of {prefixes}: "

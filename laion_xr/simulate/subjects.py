@@ -37,7 +37,8 @@ def write_subject(root: Path, subject: SubjectTruth) -> None:
 def _write_anatomy(root: Path, subject: SubjectTruth) -> None:
     write_map(root / layout.brain_mask_path(subject.name), subject.mask.astype(np.uint8), subject.affine)
     affine, shape = full_grid(subject.brain, ANATOMICAL_MM)
-    fine, coarse = tissue_depth(subject.brain, affine, shape), tissue_depth(subject.brain, subject.affine, subject.brain.grid)
+    fine = tissue_depth(subject.brain, affine, shape)
+    coarse = tissue_depth(subject.brain, subject.affine, subject.brain.grid)
     write_map(root / layout.full_brain_mask_path(subject.name), (fine <= 1).astype(np.uint8), affine)
     for image in TISSUES:
         for functional, depth, to_mm in ((False, fine, affine), (True, coarse, subject.affine)):
@@ -60,7 +61,7 @@ def tissue_depth(brain: Brain, affine: npt.NDArray[np.float64], shape: tuple[int
     """Return the depth in the brain, see `Brain`, of every voxel of a grid, a plane at a time."""
     to_voxel = np.linalg.inv(brain.affine) @ affine
     depth = np.empty(shape, np.float32)
-    plane = np.stack(np.mgrid[: shape[1], : shape[2]], axis=-1).reshape(-1, 2).astype(np.float64)
+    plane = np.indices(shape[1:]).reshape(2, -1).T.astype(np.float64)
     for i in range(shape[0]):
         points = np.column_stack([np.full(len(plane), float(i)), plane]) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
         depth[i] = brain.locate(points)[0].reshape(shape[1:])
@@ -69,8 +70,8 @@ def tissue_depth(brain: Brain, affine: npt.NDArray[np.float64], shape: tuple[int
 
 def tissue_image(subject: SubjectTruth, depth: npt.NDArray[np.float32], image: str) -> npt.NDArray[np.float32]:
     """Return an anatomical image of given depths: white matter, grey matter, fluid, nothing; float32 of at least 0."""
-    white, grey, fluid = TISSUES[image]
-    out = np.select([depth <= subject.brain.inner, depth <= 1, depth <= _SKULL], [white, grey, fluid], 0)
+    steps = np.array([subject.brain.inner, 1, _SKULL], np.float32)
+    out: npt.NDArray[np.float32] = np.array([*TISSUES[image], 0], np.float32)[np.searchsorted(steps, depth)]
     rng = stream(subject.seed, subject.name, "anatomy", image)
-    noisy = out + rng.standard_normal(depth.shape, np.float32) * np.float32(20)
-    return np.clip(noisy, 0, None, dtype=np.float32)
+    out += rng.standard_normal(depth.shape, np.float32) * np.float32(20)
+    return np.maximum(out, 0, out=out)

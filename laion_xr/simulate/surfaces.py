@@ -42,15 +42,12 @@ def hemispheres(subject: SubjectTruth) -> tuple[Hemisphere, Hemisphere]:
         white, middle, pial = (
             brain.to_mm(brain.surface(unit, side, depth)) for depth in (brain.inner, (1 + brain.inner) / 2, 1.0)
         )
-        # as FreeSurfer: the same area, no folds, each hemisphere about its own centre
-        rounded = unit * brain.axes.mean() / brain.axes
-        inflated = brain.to_mm(brain.centres[side] + (_mirror(rounded) if side else rounded) * brain.axes)
+        # without bumps, about as large, each hemisphere about its own centre
+        inflated = brain.to_mm(brain.centres[side] + (_mirror(unit) if side else unit) * brain.axes.mean())
         # a sphere in T1w directions: x to the right, so that lateral is -x on the left
         sphere = 100 * (unit if side else _mirror(unit))
         turn = np.deg2rad(3)
-        registered = sphere @ np.array(
-            [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
-        ).T
+        registered = sphere @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]).T
         # `unit` is (lateral, anterior, superior): a mirror image of the left hemisphere, so its triangles turn round
         turned = triangles if side else triangles[:, ::-1]
         made.append(Hemisphere(name, white, middle, pial, inflated, sphere, registered, np.ascontiguousarray(turned)))
@@ -73,4 +70,5 @@ def roi_vertices(subject: SubjectTruth, hemisphere: Hemisphere, roi: str) -> npt
 
 
 def _mirror(points: Points) -> Points:
-    return points * np.array([-1.0, 1.0, 1.0])
+    out: Points = points * np.array([-1.0, 1.0, 1.0])
+    return out

@@ -16,6 +16,8 @@ from laion_xr.simulate.streams import stream
 PREFERRED = dict(
     zip(("body", "character", "face", "laion", "motion", "object", "place", "retinotopy"), KINDS, strict=True)
 )
+# where ROIs overlap, those of the whole experiment and of retinotopy leave the localisers' their tuning
+_SHARES = {"laion": 0.25, "retinotopy": 0.5}
 
 
 class Tuning(NamedTuple):
@@ -42,7 +44,11 @@ def roi_direction(seed: int, roi: str, n_features: int) -> npt.NDArray[np.float6
 
 
 def make_tuning(
-    seed: int, subject: str, members: Mapping[str, npt.NDArray[np.intp]], depth: npt.NDArray[np.float64], inner: float,
+    seed: int,
+    subject: str,
+    members: Mapping[str, npt.NDArray[np.intp]],
+    depth: npt.NDArray[np.float64],
+    inner: float,
     n_features: int,
 ) -> Tuning:
     """Draw the tuning of a subject's voxels.
@@ -69,8 +75,7 @@ def make_tuning(
     ncsnr[rng.random(n) < 0.15] = 0
     spread = rng.uniform(0.7, 1.3, n)
     for roi, where in members.items():
-        # the broad ROIs of the whole experiment lie over the small ones of localisers, and leave them their tuning
-        share = 0.3 if REGIONS[roi].category == "laion" else 1.0
+        share = _SHARES.get(REGIONS[roi].category, 1.0)
         direction[where] += share * roi_direction(seed, roi, n_features)
         strength = stream(seed, subject, "strength", roi).uniform(0.5, 0.9)
         ncsnr[where] = np.maximum(ncsnr[where], strength * spread[where])

@@ -8,20 +8,21 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from laion_xr import layout
 from laion_xr.errors import SelectionError
 from laion_xr.simulate.files import write_json, write_text
+from laion_xr.simulate.freesurfer import write_freesurfer
+from laion_xr.simulate.make_truth import make_truth
+from laion_xr.simulate.progress import trial_bar
 from laion_xr.simulate.sessions import write_session
 from laion_xr.simulate.settings import Names, Settings, settings
 from laion_xr.simulate.stimuli import write_stimuli
-from laion_xr.simulate.subject import make_truth
 from laion_xr.simulate.subjects import write_subject
-from laion_xr.simulate.freesurfer import write_freesurfer
 from laion_xr.simulate.truth import Truth
 
 _DESCRIPTION = "dataset_description.json"
+_TABLES = ("participants.tsv", "participants.json")
+_README = "README"
 _GENERATOR = "laion_xr.simulate"
 _FOLDERS = (layout.BETAS_DIR, layout.ROIS_DIR, layout.ANATOMICAL_DIR, layout.FREESURFER_DIR, layout.STIMULI_DIR)
 
@@ -163,7 +164,7 @@ def _make_room(root: Path, overwrite: bool) -> None:
     """Make sure that nothing of a dataset is in the way; only what the simulator wrote is ever removed."""
     if root.exists() and not root.is_dir():
         raise SelectionError(f"{root} is a file: give a folder for the simulated dataset.")
-    present = [name for name in (*_FOLDERS, _DESCRIPTION) if (root / name).exists()]
+    present = [name for name in (*_FOLDERS, *_TABLES, _DESCRIPTION) if (root / name).exists()]
     if not present:
         return
     if not _is_simulated(root):
@@ -188,8 +189,7 @@ def _write_all(root: Path, truth: Truth, chosen: Settings, progress: bool) -> No
     if chosen.stimulus_parts:
         write_stimuli(root, truth, chosen)
     n_trials = len(chosen.subjects) * sum(chosen.trials)
-    # disable=None: silent where the output is not a terminal
-    with tqdm(total=n_trials, unit="trial", desc="simulate", disable=None if progress else True) as bar:
+    with trial_bar(n_trials, progress) as bar:
         for subject in truth.subjects.values():
             write_subject(root, subject)
             if chosen.surfaces:
@@ -200,10 +200,12 @@ def _write_all(root: Path, truth: Truth, chosen: Settings, progress: bool) -> No
 
 def _write_dataset_level(root: Path, truth: Truth, chosen: Settings, *, complete: bool) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    tool = {"Name": _GENERATOR, "Description": "Simulated data, not measured.", "Seed": chosen.seed, "Complete": complete}
+    tool = {"Name": _GENERATOR, "Description": "Simulated, not measured.", "Seed": chosen.seed, "Complete": complete}
     description = {"Name": "LAION-fMRI (simulated)", "BIDSVersion": "1.8.0", "DatasetType": "derivative"}
     write_json(root / _DESCRIPTION, {**description, "GeneratedBy": [tool]})
     rows = "".join(f"{subject}\n" for subject in truth.subjects)
-    write_text(root / "participants.tsv", f"participant_id\n{rows}")
-    write_json(root / "participants.json", {"participant_id": {"Description": "Subject"}})
-    write_text(root / "README", "Simulated data in the layout of the LAION-fMRI dataset. Nothing here was measured.\n")
+    table, sidecar = (root / name for name in _TABLES)
+    write_text(table, f"participant_id\n{rows}")
+    write_json(sidecar, {"participant_id": {"Description": "Subject"}})
+    if not (root / _README).exists():  # the folder's own, perhaps
+        write_text(root / _README, "Simulated data in the layout of the LAION-fMRI dataset; nothing was measured.\n")

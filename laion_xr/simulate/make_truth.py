@@ -13,11 +13,12 @@ import pandas as pd
 from laion_xr import layout
 from laion_xr.simulate.brain import Brain, FloatArray, IntArray, make_brain
 from laion_xr.simulate.catalogue import KINDS, Pools, features_of, kind_means, kind_of, metadata_table
+from laion_xr.simulate.images import StimulusTruth
 from laion_xr.simulate.regions import REGIONS, empty_regions, region_voxels
 from laion_xr.simulate.settings import Settings
 from laion_xr.simulate.streams import stream
 from laion_xr.simulate.trials import session_table
-from laion_xr.simulate.truth import StimulusTruth, SubjectTruth, Truth
+from laion_xr.simulate.truth import SubjectTruth, Truth
 from laion_xr.simulate.tuning import make_tuning, noise_ceiling, roi_direction
 
 # half axes of the MNI305 brain in mm, and its centre: where talairach.xfm takes the simulated one
@@ -89,7 +90,10 @@ def _make_subject(settings: Settings, subject: str, trials: Mapping[str, pd.Data
         frac_ridge=tuning.frac_ridge,
         noise_ceiling=_ceilings(trials, ncsnr, np.isin(voxels, nan_voxels), missing, voxels),
         rois=rois,
-        categories={c: tuple(r for r, region in REGIONS.items() if region.category == c) for c in layout.ROI_CATEGORIES},
+        categories={
+            category: tuple(roi for roi, region in REGIONS.items() if region.category == category)
+            for category in layout.ROI_CATEGORIES
+        },
         roi_directions={roi: roi_direction(seed, roi, n_features) for roi in REGIONS},
         preferred={
             roi: KINDS[int(np.argmax(kinds @ tuning.weights[where].mean(axis=0)))]
@@ -110,7 +114,7 @@ def _make_subject(settings: Settings, subject: str, trials: Mapping[str, pd.Data
 
 
 def _near_brain(brain: Brain) -> tuple[IntArray, FloatArray, FloatArray, IntArray]:
-    """Return ids, depth, direction and hemisphere of the voxels in and just around the brain, a few planes at a time."""
+    """Return ids, depth, direction and hemisphere of the voxels in and around the brain, a few planes at a time."""
     found = []
     plane = brain.grid[1] * brain.grid[2]
     for start in range(0, brain.grid[0], 8):
