@@ -8,8 +8,9 @@ selection gives no rows, while one that never existed is an error.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -32,17 +33,21 @@ class MatchContext:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels `(position,)`: numbers as they are, text as codes into the distinct names."""
+    """Labels `(position,)`: numbers as they are, text as codes into the distinct names.
+
+    `known` are the distinct whole numbers, those that a selection has left behind included; None for other labels.
+    """
 
     codes: npt.NDArray[np.generic]
     names: npt.NDArray[np.object_] | None = None
+    known: npt.NDArray[np.generic] | None = None
 
     @classmethod
     def of(cls, values: npt.ArrayLike) -> Self:
         """Return the labels of an array of text or numbers."""
         array = np.asarray(values)
         if array.dtype.kind in "iufb":
-            return cls(array)
+            return cls(array, known=np.unique(array) if array.dtype.kind in "iu" else None)
         codes, names = pd.factorize(array.astype(object), use_na_sentinel=False)
         return cls(codes.astype(np.int32), np.asarray(names, dtype=object))
 
@@ -52,7 +57,7 @@ class Labels:
 
     def pick(self, pick: Any) -> Labels:
         """Return the labels at some positions; every distinct name stays known."""
-        return Labels(self.codes[pick], self.names)
+        return Labels(self.codes[pick], self.names, self.known)
 
     def where(self, here: npt.NDArray[np.intp], other: Labels, there: npt.NDArray[np.intp]) -> Labels:
         """Return labels taken from `self[here]`, and from `other[there]` where `here` is -1."""
@@ -68,7 +73,10 @@ class Labels:
 
     def _combine(self, other: Labels, how: Callable[[Any, Any], Any]) -> Labels:
         if self.names is None or other.names is None:
-            return Labels.of(how(self.values(), other.values()))
+            found = Labels.of(how(self.values(), other.values()))
+            if self.known is None or other.known is None:
+                return found
+            return Labels(found.codes, known=np.union1d(self.known, other.known))
         if self.names is other.names:
             return Labels(how(self.codes, other.codes), self.names)
         index = pd.Index(self.names, dtype=object)
@@ -95,8 +103,7 @@ class Labels:
         """
         if callable(values := getattr(query, "to_numpy", None)):  # DataArray, Variable, pandas
             query = values()
-        mask = np.asarray(query) if not isinstance(query, (slice, str)) else None
-        if mask is not None and mask.dtype == bool and mask.shape == self.codes.shape:
+        if (mask := _mask(query)) is not None and mask.shape == self.codes.shape:
             return mask
         if name == "roi" and self.names is not None:
             if isinstance(query, np.ndarray):
@@ -141,13 +148,13 @@ class Labels:
             if isinstance(item, (str, bytes)) or not np.isscalar(item):
                 raise SelectionError(f"The labels of {name} are numbers, found {item!r} ({type(item).__name__}).")
         wanted = np.asarray(items) if items else np.empty(0, dtype=self.codes.dtype)
-        unknown = wanted[~np.isin(wanted, self.codes)]
+        unknown = wanted[~np.isin(wanted, self.codes if self.known is None else self.known)]
         if len(unknown):
             raise unknown_label(name, unknown[0].item(), self._known_numbers(unknown[0]))
         return np.isin(self.codes, wanted)
 
     def _known_numbers(self, item: Any) -> list[object]:
-        there = np.unique(self.codes)
+        there = np.unique(self.codes) if self.known is None else self.known
         if len(there) <= 20:
             return list(there.tolist())
         nearest = there[np.argsort(np.abs(there.astype(float) - float(item)))[:3]].tolist()
@@ -155,13 +162,16 @@ class Labels:
 
     def _texts(self, name: str, items: list[object]) -> BoolArray:
         assert self.names is not None
+        for item in items:
+            if not isinstance(item, Hashable):
+                raise SelectionError(f"The labels of {name} are text, found {item!r} ({type(item).__name__}).")
         wanted = np.empty(len(items), dtype=object)
         wanted[:] = items
         rows = pd.Index(self.names, dtype=object).get_indexer(pd.Index(wanted, dtype=object))
         for i in np.flatnonzero(rows < 0):
             # "1", 1 and "01" name a session as "ses-01" does
             item = items[i]
-            short = layout.session_name(item) if name == "session" and isinstance(item, (str, int)) else None
+            short = layout.session_name(str(item)) if name == "session" and isinstance(item, (str, Integral)) else None
             where = np.flatnonzero(self.names == short)
             if not len(where):
                 raise unknown_label(name, item, sorted(map(str, self.names)))
@@ -180,6 +190,16 @@ def warn_of_fraction(threshold: object) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def _mask(query: object) -> BoolArray | None:
+    if isinstance(query, (slice, str)):
+        return None
+    try:
+        mask = np.asarray(query)
+    except ValueError:  # lists within lists of several lengths
+        return None
+    return mask if mask.dtype == bool else None
 
 
 def _items(name: str, query: object) -> list[object]:

@@ -38,7 +38,7 @@ def parse_trials(data: bytes, session: str, name: str) -> pd.DataFrame:
     TrialTableError
         No column `label`, a number that is not one, or rows in another order than the volumes.
     """
-    table = parse_table(data, name, sep="\t").rename(columns=TRIAL_COLUMNS)
+    table = _renamed(parse_table(data, name, sep="\t"))
     if "stimulus" not in table:
         raise TrialTableError(
             f"{name} is not a trial table: expected a column 'label' (the image's file name), found "
@@ -149,6 +149,14 @@ def warn_without_table(subject: str, session: str, path: str) -> None:
         IncompleteDataWarning,
         stacklevel=2,
     )
+
+
+def _renamed(table: pd.DataFrame) -> pd.DataFrame:
+    # a column of the table that is called as something that the Dataset makes itself is kept under another name
+    ours = set(FIELDS) - {"session", "run", "beta_index"}
+    if not set(TRIAL_COLUMNS) & set(table.columns):
+        ours -= set(TRIAL_COLUMNS.values())
+    return table.rename(columns={n: f"table_{n}" for n in table.columns if n in ours} | TRIAL_COLUMNS)
 
 
 def _whole_numbers(table: pd.DataFrame, column: str, name: str) -> npt.NDArray[np.int64]:

@@ -12,6 +12,12 @@ import typer
 from laion_xr._version import __version__
 from laion_xr.cli.screen import reporting
 
+
+def _examples(*lines: str) -> str:
+    """Return the end of a help text: a list, in the Markdown that typer renders."""
+    return "\n\n".join(["Examples:", *(f"`{line}`" for line in lines)])
+
+
 app = typer.Typer(
     name="laion-xr",
     no_args_is_help=True,
@@ -37,19 +43,23 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
+    debug: Debug = False,
 ) -> None:
-    """The LAION-fMRI dataset as labelled, lazy xarray Datasets.
+    """Open the LAION-fMRI dataset as labelled, lazy xarray Datasets.
 
     Start with `laion-xr demo`. In Python:
     `xarray.open_dataset(root, engine="laion_fmri", subject="sub-03")`.
     """
+    context.obj = debug
 
 
-@app.command()
+@app.command(epilog=_examples("laion-xr demo", "laion-xr demo --output accuracy.pdf"))
 def demo(
+    context: typer.Context,
     root: Annotated[
         Path | None,
         typer.Option(help="Folder for the simulated dataset: empty, missing, or of an earlier demo.", metavar="DIR"),
@@ -66,19 +76,20 @@ def demo(
     A ridge from CLIP features is fitted on images that one subject saw, tested on images that all subjects saw, and
     compared with the noise ceiling, ROI by ROI. The data are simulated: they show how it works, nothing about brains.
     They stay in a cache folder (LAION_XR_CACHE chooses another), so that a second run is faster.
-
-    Examples:
-
-    `laion-xr demo`
-
-    `laion-xr demo --output accuracy.pdf`
     """
-    with reporting(debug):
+    with reporting(debug or bool(context.obj)):
         load("demo").run(root, output, json)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "laion-xr info my-data",
+        "laion-xr info my-data sub-03 --json",
+        "laion-xr info s3://laion-fmri sub-03 -o anon=true",
+    )
+)
 def info(
+    context: typer.Context,
     root: Annotated[
         str | None,
         typer.Argument(
@@ -102,29 +113,30 @@ def info(
     """Say what is there: subjects, sessions, trials, files that are missing, sizes, ROIs, stimuli.
 
     Works on half-downloaded folders too, and reads no betas.
-
-    Examples:
-
-    `laion-xr info my-data`
-
-    `laion-xr info my-data sub-03 --json`
-
-    `laion-xr info s3://laion-fmri sub-03 -o anon=true`
     """
-    with reporting(debug):
+    with reporting(debug or bool(context.obj)):
         load("info").run(root, subject, storage_option or [], json)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "laion-xr simulate my-data",
+        "laion-xr simulate my-data --subjects sub-03 --sessions 2 --trials 60 --grid 24,26,22",
+        "laion-xr simulate big --full-size",
+    )
+)
 def simulate(
+    context: typer.Context,
     root: Annotated[Path, typer.Argument(help="Folder to write to; made where it is missing.", show_default=False)],
     subjects: Annotated[
         list[str] | None,
-        typer.Option(help="How many, or names: `2`, or `sub-01,sub-03`; repeatable. [default: sub-01,sub-03]"),
+        typer.Option(
+            help="How many, or names: `2`, or `sub-01,sub-03`; repeatable. [default: sub-01,sub-03]", metavar="NAMES"
+        ),
     ] = None,
     sessions: Annotated[
         list[str] | None,
-        typer.Option(help="How many, or names: `3`, or `ses-01,ses-04`; repeatable. [default: 3]"),
+        typer.Option(help="How many, or names: `3`, or `ses-01,ses-04`; repeatable. [default: 3]", metavar="NAMES"),
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Trials a session. [default: 60]", metavar="N")] = None,
     grid: Annotated[
@@ -150,16 +162,8 @@ def simulate(
 
     Every file of the published layout is there. Betas are a known tuning of each voxel to features of the image, plus
     noise; `laion_xr.simulate` in Python returns that truth.
-
-    Examples:
-
-    `laion-xr simulate my-data`
-
-    `laion-xr simulate my-data --subjects sub-01,sub-03 --sessions 2 --trials 60 --grid 24,26,22`
-
-    `laion-xr simulate big --full-size`
     """
-    with reporting(debug):
+    with reporting(debug or bool(context.obj)):
         load("simulate").run(
             root,
             subjects=subjects or [],

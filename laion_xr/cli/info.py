@@ -133,7 +133,7 @@ def _show_sessions(subject: SubjectReport) -> None:
         )
         for s in subject.sessions
     }
-    rows |= {name: (*(NONE,) * 5, "everything") for name in subject.absent_sessions}
+    rows |= dict.fromkeys(subject.absent_sessions, (NONE, NONE, NONE, NONE, NONE, "everything"))
     for name in sorted(rows, key=lambda n: (len(n), n)):
         lacks_betas = rows[name][-1] == "everything" or "betas" in rows[name][-1]
         table.add_row(name, *rows[name], style="yellow" if lacks_betas else None)
@@ -144,10 +144,8 @@ def _show_files(title: str, files: Sequence[FileReport], note: str = NONE) -> No
     table = plain_table(title + (f": {note}" if note != NONE else ""), "file", ">size")
     for file in files:
         name = TITLES.get(file.kind) or f"embeddings, {file.kind.removeprefix('embedding_')}"
-        missing = file.size is None
-        table.add_row(
-            name, "missing" if file.size is None else size_text(file.size), style="yellow" if missing else None
-        )
+        size = "missing" if file.size is None else size_text(file.size)
+        table.add_row(name, size, style="yellow" if file.size is None else None)
     stdout().print(table)
 
 

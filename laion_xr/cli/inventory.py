@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from laion_xr.catalog import Catalog, SessionFiles, SubjectCatalog, stimulus_fil
 from laion_xr.errors import LaionXRError, NotALaionDatasetError
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.nifti import NiftiReader
-from laion_xr.readers.nifti_header import read_header, read_headers
+from laion_xr.readers.nifti_header import read_headers
 from laion_xr.sources import VoxelAxis, read_rois, read_tables, voxel_axis
 from laion_xr.stimuli import read_metadata
 from laion_xr.trials import check_count, stimulus_columns
@@ -28,6 +29,7 @@ from laion_xr.trials import check_count, stimulus_columns
 DESCRIPTION = "dataset_description.json"
 CEILINGS = ("12rep", "Allrep", "4rep")  # the first that is there describes the ROIs
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -205,8 +207,7 @@ def _sessions(catalog: SubjectCatalog, metadata: pd.DataFrame | None, problems: 
         volumes = headers[entry.path].n_volumes if entry is not None and entry.path in headers else None
         if table is not None and volumes is not None and entry is not None:
             where = location.show(files.files["trials"].path)
-            rows, shown = len(table), location.show(entry.path)
-            _try(problems, lambda rows=rows, n=volumes, where=where, shown=shown: check_count(rows, n, where, shown))
+            _try(problems, partial(check_count, len(table), volumes, where, location.show(entry.path)))
         found.append(_session(files, table, volumes, metadata))
     return found
 
@@ -237,9 +238,8 @@ def _rois(catalog: SubjectCatalog, axis: VoxelAxis, ceiling: str | None, problem
     if ceiling is not None:
         entry = catalog.maps[f"noise_ceiling_{ceiling}"]
         values = _try(problems, lambda: NiftiReader(location, entry, axis.grid, 1).read(slice(None), axis.ids)[0])
-    ids = _each(
-        problems, list(catalog.rois.items()), lambda some: read_rois(replace(catalog, rois=dict(some)), axis.grid)
-    )
+    volumes = list(catalog.rois.items())
+    ids = _each(problems, volumes, lambda some: read_rois(replace(catalog, rois=dict(some)), axis.grid))
     found = []
     for category, roi in catalog.rois:
         if roi not in ids:
@@ -293,7 +293,7 @@ def _try(problems: list[str], function: Callable[[], T]) -> T | None:
 
 
 def _each(
-    problems: list[str], items: Sequence[object], function: Callable[[Sequence[object]], dict[str, T]]
+    problems: list[str], items: Sequence[Item], function: Callable[[Sequence[Item]], dict[str, T]]
 ) -> dict[str, T]:
     """Apply a function to all items in one batch; where that fails one by one, to know which is the problem."""
     try:
@@ -301,5 +301,5 @@ def _each(
     except LaionXRError:
         found: dict[str, T] = {}
         for item in items:
-            found |= _try(problems, lambda item=item: function([item])) or {}
+            found |= _try(problems, partial(function, [item])) or {}
         return found

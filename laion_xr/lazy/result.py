@@ -67,17 +67,16 @@ def computes_in_place(array: da.Array, tasks_into: Callable[[SharedResult], Mapp
         return optimize(graph, keys, **kwargs)
 
     # attributes of this instance, not of a subclass: xarray refuses to mix a subclass of da.Array with plain ones
-    array.__dask_optimize__ = optimized
-    array.__dask_postcompute__ = lambda: (joined, ())
+    vars(array).update(__dask_optimize__=optimized, __dask_postcompute__=lambda: (joined, ()))
     return array
 
 
 def joined(blocks: Any) -> AnyArray:
     """Return the result that the blocks are consecutive rows of; Dask's concatenation where they are not."""
     rows = [row[0] if isinstance(row, (list, tuple)) else row for row in blocks]
-    whole = getattr(rows[0], "base", None)
-    if _are_rows_of(rows, whole) and not _on_worker():
-        return whole  # type: ignore[no-any-return]
+    whole: AnyArray | None = getattr(rows[0], "base", None)
+    if whole is not None and _are_rows_of(rows, whole) and not _on_worker():
+        return whole
     found: AnyArray = finalize(blocks)
     return found
 

@@ -154,16 +154,8 @@ class Hdf5Reader:
     def token(self) -> tuple[object, ...]:
         """Plain values that change whenever what `read` returns may change."""
         masks = tuple(tuple(mask) if mask is not None else None for mask in (self.anatomical, self.rsquare))
-        return (
-            "hdf5",
-            self.location.url,
-            *self.entry,
-            self.dataset,
-            self.grid,
-            self.n_trials,
-            self.dtype.str,
-            *masks,
-        )
+        said = (self.dataset, self.grid, self.n_trials, self.dtype.str)
+        return ("hdf5", self.location.url, *self.entry, *said, *masks)
 
     def read(self, trials: IntArray | slice, voxels: IntArray, out: AnyArray | None = None) -> AnyArray:
         """Return the picked trials of the picked voxels.
@@ -175,6 +167,8 @@ class Hdf5Reader:
         voxels
             C-order flat grid indices in any order, repeats allowed. One that the file has no row for was
             not modelled: NaN.
+        out
+            The array to fill, of the result's shape and type; None for a new one.
 
         Returns
         -------

@@ -100,6 +100,8 @@ class NiftiReader:
             Positions in the file: a slice, or integers in any order, repeats allowed.
         voxels
             C-order flat grid indices in any order, repeats allowed.
+        out
+            The array to fill, of the result's shape and type; None for a new one.
 
         Returns
         -------

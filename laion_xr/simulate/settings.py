@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 from laion_xr import layout
 from laion_xr.errors import SelectionError
@@ -120,6 +120,12 @@ def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     return int(value)
 
 
+def _listed(name: str, value: object) -> list[Any]:
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
+        raise SelectionError(f"{name} must be a whole number or a list: got {value!r}.")
+    return list(value)
+
+
 def _is_whole(value: object) -> TypeGuard[int]:
     """Whether a value is an integer, Python's or numpy's, and not a truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -134,7 +140,7 @@ def _names(what: str, given: Names | None, canonical: Callable[[int | str], str]
             others = (f"sub-{i:02d}" for i in range(1, n + 6) if f"sub-{i:02d}" not in PUBLISHED_SUBJECTS)
             return (*PUBLISHED_SUBJECTS, *others)[:n]
         return tuple(canonical(i) for i in range(1, n + 1))
-    items: list[Any] = [given] if isinstance(given, str) else list(cast(Iterable[Any], given))
+    items: list[Any] = [given] if isinstance(given, str) else _listed(what, given)
     names = tuple(canonical(item) for item in items)
     known = layout.is_subject if what == "subjects" else layout.is_session
     if not names or len(set(names)) < len(names) or not all(known(name) for name in names):
@@ -152,7 +158,7 @@ def _trials(given: int | Sequence[int] | Mapping[str, int], sessions: tuple[str,
         if set(by_name) != set(sessions):
             raise SelectionError(f"trials must name each session once: the sessions are {sessions}, got {given!r}.")
         given = [by_name[name] for name in sessions]
-    counts = tuple(_whole("trials", count, 1) for count in cast(Sequence[int], given))
+    counts = tuple(_whole("trials", count, 1) for count in _listed("trials", given))
     if len(counts) != len(sessions):
         raise SelectionError(
             f"trials must be one number, or one a session: got {len(counts)} numbers for {len(sessions)} sessions."
@@ -161,7 +167,7 @@ def _trials(given: int | Sequence[int] | Mapping[str, int], sessions: tuple[str,
 
 
 def _grid(given: int | Sequence[int]) -> tuple[int, int, int]:
-    sizes = (given,) * 3 if _is_whole(given) else tuple(cast(Sequence[int], given))
+    sizes = (given,) * 3 if _is_whole(given) else tuple(_listed("grid", given))
     if len(sizes) != 3:
         raise SelectionError(f"grid must be one number or three: got {given!r}.")
     x, y, z = (_whole("grid", size, 6, 1000) for size in sizes)

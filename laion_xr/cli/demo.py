@@ -1,0 +1,136 @@
+"""`laion-xr demo`: simulate, open, fit, compare with the ceiling, draw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import xarray as xr
+
+from laion_xr import layout
+from laion_xr.analysis import dataset_info
+from laion_xr.cli.demo_analysis import Encoding, encode
+from laion_xr.cli.demo_data import SUBJECT, DemoData, cache_dir, demo_data
+from laion_xr.cli.demo_picture import RoiScore, check_format, draw, save
+from laion_xr.cli.screen import NONE, count_text, emit_json, line, plain_table, stderr, stdout
+
+PICTURE = "laion-xr-demo.png"
+MODEL = "CLIP"
+OPEN = {"subject": SUBJECT, "embeddings": [MODEL], "noise_ceiling": "Allrep"}
+
+
+def run(root: Path | None, output: Path | None, as_json: bool) -> None:
+    """Run the demo, and print what it finds."""
+    start = time.perf_counter()
+    picture = (cache_dir() / PICTURE if output is None else output).expanduser().absolute()
+    check_format(picture)
+    with stderr().status("Simulating a small dataset, once ..."):
+        data = demo_data(root)
+    ds = xr.open_dataset(data.root, engine="laion_fmri", **OPEN)
+    if not as_json:
+        _show_dataset(ds, data)
+    with stderr().status(f"Predicting responses from {MODEL} features ..."):
+        found = encode(ds, MODEL)
+        scores = roi_scores(ds, found)
+    with stderr().status("Drawing ..."):
+        anatomy = nib.load(data.root / layout.anatomical_path(SUBJECT, "T1w"))
+        title = f"Simulated {SUBJECT}: responses predicted from {MODEL} features of the image"
+        save(draw([s for s in scores if s.voxels], ds.laion.to_nifti(found.accuracy), anatomy, title), picture)
+    seconds = time.perf_counter() - start
+    if as_json:
+        emit_json(result(data, found, scores, picture, seconds))
+        return
+    _show_scores(scores)
+    for sentence in in_words(found, scores):
+        line(sentence)
+    line(f"Picture: {picture}", "bold")
+    line(f"{seconds:.1f} s in all. The dataset stays in {data.root}: laion-xr info {data.root}", "dim")
+
+
+def roi_scores(ds: xr.Dataset, found: Encoding) -> list[RoiScore]:
+    """Return a score an ROI, medians over its voxels; ROIs in the order of their categories."""
+    scores = []
+    for name, row in dataset_info(ds).rois.iterrows():
+        roi = str(name)
+        accuracy, ceiling = found.accuracy.sel(roi=roi).values, found.ceiling.sel(roi=roi).values
+        known = np.isfinite(accuracy) & np.isfinite(ceiling)
+        medians = [float(np.median(v[known])) if known.any() else float("nan") for v in (accuracy, ceiling)]
+        scores.append(RoiScore(roi, str(row["category"]), int(known.sum()), 100 * medians[1] ** 2, *medians))
+    return sorted(scores, key=lambda score: score.category)
+
+
+def in_words(found: Encoding, scores: Sequence[RoiScore]) -> list[str]:
+    """Return what the numbers say."""
+    known = [s for s in scores if s.voxels]
+    share = {s.roi: 100 * s.accuracy / s.ceiling for s in known}
+    nearest, furthest = max(known, key=lambda s: share[s.roi]), min(known, key=lambda s: share[s.roi])
+    return [
+        f"Fitted on {count_text(found.n_train, 'image')} that only {SUBJECT} saw, tested on "
+        f"{count_text(found.n_test, 'image')} that all subjects saw, repeats averaged.",
+        f"In the median ROI the prediction reaches r = {np.median([s.accuracy for s in known]):.2f} of the "
+        f"{np.median([s.ceiling for s in known]):.2f} that the noise allows: {np.median(list(share.values())):.0f} %, "
+        f"from {share[furthest.roi]:.0f} % in {furthest.roi} to {share[nearest.roi]:.0f} % in {nearest.roi}.",
+        "So near the ceiling because these data are simulated: responses follow the features that CLIP sees.",
+    ]
+
+
+def result(
+    data: DemoData, found: Encoding, scores: Sequence[RoiScore], picture: Path, seconds: float
+) -> dict[str, object]:
+    """Return what `--json` prints."""
+    known = [s for s in scores if s.voxels]
+    return {
+        "root": str(data.root),
+        "simulated_now": data.new,
+        "subject": SUBJECT,
+        "model": MODEL,
+        "train_images": found.n_train,
+        "test_images": found.n_test,
+        "accuracy": float(np.median([s.accuracy for s in known])),
+        "ceiling": float(np.median([s.ceiling for s in known])),
+        "rois": [score._asdict() for score in scores],
+        "picture": str(picture),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _show_dataset(ds: xr.Dataset, data: DemoData) -> None:
+    arguments = ", ".join(f"{key}={value!r}" for key, value in OPEN.items())
+    line(f"Simulated data, {'made now' if data.new else 'kept from an earlier run'}; nothing here was measured.", "dim")
+    line(f'>>> ds = xr.open_dataset("{data.root}", engine="laion_fmri", {arguments})', "bold")
+    with xr.set_options(display_width=min(stdout().width, 100)):
+        line(repr(ds))
+    line("")
+
+
+def _show_scores(scores: Sequence[RoiScore]) -> None:
+    table = plain_table(
+        "ROIs: medians over voxels",
+        "category",
+        "ROI",
+        ">voxels",
+        ">noise ceiling (%)",
+        ">accuracy r",
+        ">ceiling r",
+        ">%",
+    )
+    last = ""
+    for i, s in enumerate(scores):
+        numbers = [NONE] * 4
+        if s.voxels:
+            numbers = [
+                f"{s.noise_ceiling:.1f}",
+                f"{s.accuracy:.2f}",
+                f"{s.ceiling:.2f}",
+                f"{100 * s.accuracy / s.ceiling:.0f}",
+            ]
+        ends = i + 1 == len(scores) or scores[i + 1].category != s.category
+        category = "" if s.category == last else s.category
+        table.add_row(
+            category, s.roi, count_text(s.voxels), *numbers, style=None if s.voxels else "dim", end_section=ends
+        )
+        last = s.category
+    stdout().print(table)
