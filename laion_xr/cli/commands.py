@@ -66,7 +66,10 @@ def demo(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Where to save the picture (.png, .pdf, .svg).", metavar="PICTURE"),
+        typer.Option(
+            help="Where to save the picture (.png, .pdf, .svg, .jpg); in the cache folder where left out.",
+            metavar="PICTURE",
+        ),
     ] = None,
     json: Json = False,
     debug: Debug = False,

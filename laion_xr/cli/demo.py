@@ -11,32 +11,31 @@ import numpy as np
 import xarray as xr
 
 from laion_xr import layout
-from laion_xr.analysis import dataset_info
 from laion_xr.cli.demo_analysis import Encoding, encode
 from laion_xr.cli.demo_data import SUBJECT, DemoData, cache_dir, demo_data
-from laion_xr.cli.demo_picture import RoiScore, check_format, draw, save
+from laion_xr.cli.demo_picture import RoiScore, check_place, draw, save
 from laion_xr.cli.screen import NONE, count_text, emit_json, line, plain_table, stderr, stdout
 
 PICTURE = "laion-xr-demo.png"
 MODEL = "CLIP"
-OPEN = {"subject": SUBJECT, "embeddings": [MODEL], "noise_ceiling": "Allrep"}
+CEILING = "Allrep"  # the test is on all repeated images
 
 
 def run(root: Path | None, output: Path | None, as_json: bool) -> None:
     """Run the demo, and print what it finds."""
     start = time.perf_counter()
     picture = (cache_dir() / PICTURE if output is None else output).expanduser().absolute()
-    check_format(picture)
+    check_place(picture)
     with stderr().status("Simulating a small dataset, once ..."):
         data = demo_data(root)
-    ds = xr.open_dataset(data.root, engine="laion_fmri", **OPEN)
+    ds = xr.open_dataset(data.root, engine="laion_fmri", subject=SUBJECT, embeddings=[MODEL], noise_ceiling=CEILING)
     if not as_json:
         _show_dataset(ds, data)
     with stderr().status(f"Predicting responses from {MODEL} features ..."):
         found = encode(ds, MODEL)
         scores = roi_scores(ds, found)
     with stderr().status("Drawing ..."):
-        anatomy = nib.load(data.root / layout.anatomical_path(SUBJECT, "T1w"))
+        anatomy = nib.Nifti1Image.from_filename(data.root / layout.anatomical_path(SUBJECT, "T1w"))
         title = f"Simulated {SUBJECT}: responses predicted from {MODEL} features of the image"
         save(draw([s for s in scores if s.voxels], ds.laion.to_nifti(found.accuracy), anatomy, title), picture)
     seconds = time.perf_counter() - start
@@ -53,12 +52,13 @@ def run(root: Path | None, output: Path | None, as_json: bool) -> None:
 def roi_scores(ds: xr.Dataset, found: Encoding) -> list[RoiScore]:
     """Return a score an ROI, medians over its voxels; ROIs in the order of their categories."""
     scores = []
-    for name, row in dataset_info(ds).rois.iterrows():
+    for name, row in ds.laion.info().rois.iterrows():
         roi = str(name)
         accuracy, ceiling = found.accuracy.sel(roi=roi).values, found.ceiling.sel(roi=roi).values
         known = np.isfinite(accuracy) & np.isfinite(ceiling)
-        medians = [float(np.median(v[known])) if known.any() else float("nan") for v in (accuracy, ceiling)]
-        scores.append(RoiScore(roi, str(row["category"]), int(known.sum()), 100 * medians[1] ** 2, *medians))
+        numbers = (found.ceiling.noise_ceiling.sel(roi=roi).values, accuracy, ceiling)
+        medians = [float(np.median(v[known])) if known.any() else float("nan") for v in numbers]
+        scores.append(RoiScore(roi, str(row["category"]), int(known.sum()), *medians))
     return sorted(scores, key=lambda score: score.category)
 
 
@@ -98,39 +98,37 @@ def result(
 
 
 def _show_dataset(ds: xr.Dataset, data: DemoData) -> None:
-    arguments = ", ".join(f"{key}={value!r}" for key, value in OPEN.items())
     line(f"Simulated data, {'made now' if data.new else 'kept from an earlier run'}; nothing here was measured.", "dim")
-    line(f'>>> ds = xr.open_dataset("{data.root}", engine="laion_fmri", {arguments})', "bold")
+    line(f'>>> root = "{data.root}"', "bold")
+    line(
+        f'>>> ds = xr.open_dataset(root, engine="laion_fmri", subject="{SUBJECT}", embeddings=["{MODEL}"], '
+        f'noise_ceiling="{CEILING}")',
+        "bold",
+    )
+    line(">>> ds", "bold")
     with xr.set_options(display_width=min(stdout().width, 100)):
         line(repr(ds))
     line("")
 
 
 def _show_scores(scores: Sequence[RoiScore]) -> None:
-    table = plain_table(
-        "ROIs: medians over voxels",
-        "category",
-        "ROI",
-        ">voxels",
-        ">noise ceiling (%)",
-        ">accuracy r",
-        ">ceiling r",
-        ">%",
-    )
+    heads = (">voxels", ">ceiling\n(%)", ">ceiling\n(r)", ">accuracy\n(r)", ">share\n(%)")
+    table = plain_table("ROIs: medians over voxels, the noise ceiling in percent and as r", "category", "ROI", *heads)
     last = ""
     for i, s in enumerate(scores):
-        numbers = [NONE] * 4
-        if s.voxels:
-            numbers = [
-                f"{s.noise_ceiling:.1f}",
-                f"{s.accuracy:.2f}",
-                f"{s.ceiling:.2f}",
-                f"{100 * s.accuracy / s.ceiling:.0f}",
-            ]
-        ends = i + 1 == len(scores) or scores[i + 1].category != s.category
-        category = "" if s.category == last else s.category
+        values = (
+            f"{s.noise_ceiling:.1f}",
+            f"{s.ceiling:.2f}",
+            f"{s.accuracy:.2f}",
+            f"{100 * s.accuracy / s.ceiling:.0f}",
+        )
         table.add_row(
-            category, s.roi, count_text(s.voxels), *numbers, style=None if s.voxels else "dim", end_section=ends
+            "" if s.category == last else s.category,
+            s.roi,
+            count_text(s.voxels),
+            *(values if s.voxels else [NONE] * len(values)),
+            style=None if s.voxels else "dim",
+            end_section=i + 1 == len(scores) or scores[i + 1].category != s.category,
         )
         last = s.category
     stdout().print(table)

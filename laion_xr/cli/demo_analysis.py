@@ -1,7 +1,7 @@
 """The analysis of `laion-xr demo`: from an image's features to the responses, in closed form. NumPy and xarray only.
 
-Train on the images that only this subject saw, test on those that all subjects saw, repeats averaged. Betas are z-scored
-within each session first, as the dataset's authors advise.
+Train on the images that only this subject saw, test on those that all subjects saw, repeats averaged. Betas are
+z-scored within each session first, as the dataset's authors advise.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def ridge(features: Floats, targets: Floats, new: Floats) -> Floats:
     # NaN targets have no least error: argmin takes the first NaN, and their prediction is NaN anyway
     alpha = ALPHAS[np.argmin(errors, axis=0)]
     weights = vt.T @ (s[:, None] / (s[:, None] ** 2 + alpha) * projected)
-    return np.asarray(offset + (new - centre) / spread @ weights)
+    return np.asarray(offset + (new - centre) / spread @ weights, dtype=np.float64)
 
 
 def correlation(a: Floats, b: Floats) -> Floats:
@@ -137,4 +137,6 @@ def correlation(a: Floats, b: Floats) -> Floats:
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     scale = np.sqrt(np.square(a).sum(axis=0) * np.square(b).sum(axis=0))
     known = scale > 0
-    return np.divide((a * b).sum(axis=0), scale, out=np.full(scale.shape, np.nan), where=known)
+    r = np.full(scale.shape, np.nan)
+    np.divide((a * b).sum(axis=0), scale, out=r, where=known)
+    return r

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import os
 import shutil
@@ -64,8 +66,7 @@ def demo_data(root: Path | None = None) -> DemoData:
     if folder.exists() and not folder.is_dir():
         raise SelectionError(f"{folder} is a file: give a folder for the demo's dataset.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # beside the dataset: a folder that is moved or removed takes no lock with it
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with FileLock(_lock(folder)):
         if is_complete(folder):
             return DemoData(folder, new=False)
         if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
@@ -91,8 +92,17 @@ def _description(folder: Path) -> dict[str, object]:
     return {"laion_xr": __version__, "settings": dict(SETTINGS), "files": len(sizes), "bytes": sum(sizes)}
 
 
+def _lock(folder: Path) -> Path:
+    # in the cache, wherever the dataset is: nothing strange appears beside a folder of the user's
+    locks = cache_dir() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return locks / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.lock"
+
+
 def _simulate(folder: Path) -> None:
     # beside its place and then renamed: nobody sees half of it, and an interrupt leaves nothing
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        shutil.rmtree(stale, ignore_errors=True)  # of a demo that was killed: the lock says that none is at work
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
         simulate(partial, **SETTINGS)  # type: ignore[arg-type]

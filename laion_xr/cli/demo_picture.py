@@ -13,17 +13,17 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from laion_xr.errors import SelectionError
+from laion_xr.errors import FileAccessError, SelectionError
 
 Volume = npt.NDArray[np.float64]
 
-SHOWN = 0.2  # r: about what chance exceeds in one voxel of twenty with 100 test images
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bb5566", "#555555")
+SHOWN = 0.3  # r: what chance exceeds in about one voxel of a thousand, with 100 test images
+COLOURS = ("#4477aa", "#cc5566", "#228833", "#997700", "#2299bb", "#aa3377", "#994455", "#444444")
 BAR_MM = 20
+FORMATS = (".png", ".pdf", ".svg", ".jpg")
 
 
 class RoiScore(NamedTuple):
@@ -37,20 +37,27 @@ class RoiScore(NamedTuple):
     ceiling: float
 
 
-def check_format(path: Path) -> None:
-    """Raise where a picture cannot be saved under this name.
+def check_place(path: Path) -> None:
+    """Make sure that a picture can be saved under this name, before the work begins; makes its folder.
 
     Raises
     ------
     SelectionError
-        With the endings that there are.
+        The ending is of no format, or the name is that of a folder.
+    FileAccessError
+        Nothing may be written there.
     """
-    known = FigureCanvasAgg.get_supported_filetypes()
-    if path.suffix.removeprefix(".").lower() not in known:
-        endings = ", ".join(f".{name}" for name in sorted(known))
-        raise SelectionError(
-            f"The ending of a picture's name says its format, found {path.name!r}: use one of {endings}."
-        )
+    if path.suffix.lower() not in FORMATS:
+        endings = ", ".join(FORMATS)
+        raise SelectionError(f"The ending of a picture's name says its format, found {path.name!r}: use {endings}.")
+    if path.is_dir():
+        raise SelectionError(f"{path} is a folder: give the name of the picture.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileAccessError(f"The folder {path.parent} cannot be made ({error.strerror}): give another.") from None
+    if not os.access(path.parent, os.W_OK):
+        raise FileAccessError(f"Nothing may be written to {path.parent}: give another place for the picture.")
 
 
 def draw(scores: Sequence[RoiScore], accuracy: nib.Nifti1Image, anatomy: nib.Nifti1Image, title: str) -> Figure:
@@ -66,7 +73,7 @@ def draw(scores: Sequence[RoiScore], accuracy: nib.Nifti1Image, anatomy: nib.Nif
         What lies behind it, on the same grid.
     """
     figure = Figure(figsize=(11, 8.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1), squeeze=False)[0]
     _draw_rois(left.subplots(), scores)
     axes = right.subplots(2, 1)
     # stored right to left or left to right: canonical is left to right, back to front, bottom to top
@@ -85,7 +92,6 @@ def save(figure: Figure, path: Path) -> None:
     """Save the picture: written beside its place and renamed, so that nobody sees half of it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix.removeprefix(".").lower(), dpi=150)
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -99,22 +105,20 @@ def save(figure: Figure, path: Path) -> None:
 
 def _draw_rois(ax: Axes, scores: Sequence[RoiScore]) -> None:
     categories = list(dict.fromkeys(score.category for score in scores))
-    # half a row of air between categories
-    rows = [i + 0.8 * categories.index(score.category) for i, score in enumerate(scores)]
-    colours = [COLOURS[categories.index(score.category) % len(COLOURS)] for score in scores]
+    colour = {category: COLOURS[i % len(COLOURS)] for i, category in enumerate(categories)}
+    # above each category a row for its name
+    rows = [i + 1.2 * (categories.index(score.category) + 1) for i, score in enumerate(scores)]
     ax.barh(rows, [s.ceiling for s in scores], height=0.8, color="#dddddd", label="noise ceiling")
-    ax.scatter([s.accuracy for s in scores], rows, c=colours, s=22, zorder=3, label="accuracy")
-    ax.set_yticks(rows, [f"{s.roi}" for s in scores], fontsize=7.5)
-    for tick, colour in zip(ax.get_yticklabels(), colours, strict=True):
-        tick.set_color(colour)
+    ax.scatter([s.accuracy for s in scores], rows, c=[colour[s.category] for s in scores], s=24, zorder=3)
+    ax.scatter([], [], c="#555555", s=24, label="accuracy of the prediction")
+    ax.set_yticks(rows, [s.roi for s in scores], fontsize=7.5)
     for category in categories:
-        own = [row for row, score in zip(rows, scores, strict=True) if score.category == category]
-        colour = COLOURS[categories.index(category) % len(COLOURS)]
-        ax.text(0.02, float(np.mean(own)), category, color=colour, fontsize=8.5, va="center", weight="bold")
-    ax.set_ylim(max(rows) + 0.8, min(rows) - 0.8)
+        first = min(row for row, score in zip(rows, scores, strict=True) if score.category == category)
+        ax.text(0, first - 0.55, category, color=colour[category], fontsize=8.5, va="bottom", weight="bold")
+    ax.set_ylim(max(rows) + 0.7, min(rows) - 1.5)
     ax.set_xlim(0, 1)
     ax.set_xlabel("Pearson r over test images (median of the ROI's voxels)")
-    ax.set_title("ROIs", fontsize=10)
+    ax.set_title("accuracy against the noise ceiling", fontsize=10)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, fontsize=8.5, frameon=False)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)

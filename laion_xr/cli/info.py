@@ -110,6 +110,8 @@ def _show_subject(subject: SubjectReport) -> None:
         count_text(subject.voxels, "voxel"),
     ]
     known = [part for part in parts if part != NONE]
+    if subject.voxels is not None and subject.mask_source == "rsquare":
+        known[-1] += " (of the R2 map)"
     grid = f", grid {' x '.join(map(str, subject.grid))}" if subject.grid else ""
     line(f"{subject.subject}: {', '.join(known)}{grid}, {size_text(subject.size)}")
     _show_sessions(subject)

@@ -110,8 +110,8 @@ def reporting(debug: bool = False) -> Iterator[None]:
             if debug:
                 raise
             fail(
-                f"Unexpected {type(error).__name__}: {error}. This looks like a fault of laion-xr: run it again with "
-                "--debug, and report what it prints."
+                f"Unexpected {type(error).__name__}: {error} (--debug shows where; please report it if it is a fault of "
+                "laion-xr)."
             )
 
 
