@@ -12,7 +12,7 @@ from xarray.backends import BackendEntrypoint
 
 import laion_xr.accessor  # noqa: F401 - registers .laion as soon as a dataset is opened
 from laion_xr import layout
-from laion_xr.access.configuration import data_dir
+from laion_xr.access.configuration import data_dir, store_dir
 from laion_xr.catalog import Catalog
 from laion_xr.dataset import subject_dataset
 from laion_xr.errors import SelectionError, unknown_label
@@ -87,9 +87,10 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         embeddings
             Models whose embeddings come along as `embedding_{model}` (trial, feature), or `"all"`.
         source
-            `"auto"` (NIfTI, else HDF5), `"nifti"` or `"hdf5"`; `"store"` once there is one.
+            `"auto"` (the store where it has the session, else NIfTI, else HDF5), `"store"`, `"nifti"` or `"hdf5"`.
         store
-            A store made by `laion_xr.ingest`.
+            A store made by `laion_xr.ingest`; None for that of `LAION_XR_STORE`, if it is set. Sessions that it lacks,
+            or that were made from other files, are read from the source.
         storage_options
             Options of the fsspec file system.
         label_index
@@ -135,6 +136,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
                 stimuli=stimuli,
                 embeddings=embeddings,
                 source=source,
+                store=_store(store, storage_options),
                 label_index=label_index,
                 drop_variables=_names(drop_variables),
             )
@@ -203,6 +205,15 @@ def _one_subject(subject: str | int | None, group: str | None, implied: str | No
     return given[0] if given else None
 
 
+def _store(store: Any, storage_options: Mapping[str, Any] | None) -> Location | None:
+    configured = store if store is not None else store_dir()
+    return None if configured is None else Location.of(configured, storage_options if _is_remote(configured) else None)
+
+
+def _is_remote(place: Any) -> bool:
+    return not Location.of(place).is_local
+
+
 def _names(drop_variables: str | Iterable[str] | None) -> list[str]:
     if drop_variables is None:
         return []
@@ -215,5 +226,10 @@ def _dropped(ds: xr.Dataset, drop_variables: str | Iterable[str] | None) -> xr.D
 
 def _closable(ds: xr.Dataset) -> xr.Dataset:
     # every read opens and closes its own file: there is nothing to close, and .close() must still work
-    ds.set_close(lambda: None)
+    ds.set_close(_nothing_to_close)
     return ds
+
+
+def _nothing_to_close() -> None:
+    # a function of the module: a Dataset pickles its closer
+    return None

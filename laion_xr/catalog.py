@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -90,8 +90,12 @@ class SubjectCatalog:
                 return files
         raise unknown_label(f"Session of {self.subject}", name, self.session_names)
 
-    def sessions_with_betas(self, names: Iterable[str | int] | str | int | None = None) -> tuple[SessionFiles, ...]:
+    def sessions_with_betas(
+        self, names: Iterable[str | int] | str | int | None = None, stored: Container[str] = ()
+    ) -> tuple[SessionFiles, ...]:
         """Return the sessions whose betas can be read: all of them, or the named ones in numerical order.
+
+        Those of `stored` can be read from a store, whether or not their own files are there.
 
         Raises
         ------
@@ -100,8 +104,9 @@ class SubjectCatalog:
         DataNotDownloadedError
             A named session without betas, or no session with betas at all.
         """
+        readable = [s for s in self.sessions if s.has_betas or s.session in stored]
         if names is None:
-            found = tuple(s for s in self.sessions if s.has_betas)
+            found = tuple(readable)
             if not found:
                 where = self.location.show(layout.subject_dir(self.subject))
                 raise DataNotDownloadedError(
@@ -112,12 +117,12 @@ class SubjectCatalog:
         wanted = {self.session(n).session for n in ([names] if isinstance(names, (str, int)) else names)}
         chosen = tuple(s for s in self.sessions if s.session in wanted)
         for files in chosen:
-            if not files.has_betas:
+            if files not in readable:
                 path = self.location.show(layout.session_path(self.subject, files.session, "betas"))
                 raise DataNotDownloadedError(
                     f"The betas of {self.subject} {files.session} are not there: expected {path}; download them, or "
                     f"leave the session out (sessions with betas: "
-                    f"{describe_names(s.session for s in self.sessions if s.has_betas)})."
+                    f"{describe_names(s.session for s in readable)})."
                 )
         return chosen
 

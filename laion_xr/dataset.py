@@ -24,7 +24,7 @@ from laion_xr.readers.base import IntArray, Reader
 from laion_xr.readers.missing import MissingReader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.rois import RoiQuery, membership
-from laion_xr.sources import OpenedSession, VoxelAxis, open_sessions, read_rois, voxel_axis
+from laion_xr.sources import OpenedSession, VoxelAxis, open_sessions, read_rois, usable_sessions, voxel_axis
 from laion_xr.stimuli import embedding_variable, read_metadata, requested_models
 from laion_xr.trials import full_table
 from laion_xr.voxels import grid_positions, world_positions
@@ -43,15 +43,17 @@ def subject_dataset(
     stimuli: str | None = None,
     embeddings: str | Iterable[str] | None = None,
     source: str = "auto",
+    store: Location | None = None,
     label_index: bool = True,
     drop_variables: Iterable[str] = (),
 ) -> xr.Dataset:
     """Return the Dataset of a subject; betas and maps are lazy. The arguments are those of `open_dataset`."""
     drop = set(drop_variables)
     location = catalog.location
-    chosen = catalog.sessions_with_betas(sessions)
     axis = voxel_axis(catalog, mask_source)
-    opened, tables = open_sessions(catalog, chosen, axis, source)
+    stored = usable_sessions(catalog, store, axis, source)
+    chosen = catalog.sessions_with_betas(sessions, stored)
+    opened, tables = open_sessions(catalog, chosen, axis, source, stored)
     stimulus = stimulus_files(location)
     table = full_table(list(tables.values()), read_metadata(location, stimulus))
     names = [o.files.session for o in opened]

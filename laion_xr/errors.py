@@ -65,6 +65,10 @@ class TrialTableError(FileFormatError):
     """A trial table that does not fit the betas that it describes."""
 
 
+class StoreError(LaionXRError, RuntimeError):
+    """A store that cannot be written, read or trusted."""
+
+
 class FileAccessError(LaionXRError, PermissionError):
     """A file that is there and may not be read."""
 
@@ -75,6 +79,10 @@ class MissingExtraError(LaionXRError, ImportError):
 
 class ReadCostWarning(UserWarning):
     """What was asked for works, and costs more reading than it seems."""
+
+
+class StaleStoreWarning(UserWarning):
+    """A store holds a session that was made from other data than those that are there now; it is not used."""
 
 
 class IncompleteDataWarning(UserWarning):

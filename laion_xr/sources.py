@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +24,8 @@ from laion_xr.errors import (
     FileFormatError,
     IncompleteDataWarning,
     SelectionError,
+    StaleStoreWarning,
+    StoreError,
     did_you_mean,
 )
 from laion_xr.location import FileEntry, Location
@@ -31,6 +34,7 @@ from laion_xr.readers.hdf5 import Hdf5Reader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.nifti_header import NiftiHeader, read_header, read_headers
 from laion_xr.readers.volumes import read_mask_ids
+from laion_xr.stored import StoredSession, stored_sessions
 from laion_xr.trials import check_count, parse_trials, unknown_trials, warn_without_table
 
 MASKS = {"anatomical": "brain_mask", "rsquare": "r2_mean"}
@@ -124,9 +128,15 @@ def read_tables(catalog: SubjectCatalog) -> dict[str, pd.DataFrame]:
 
 
 def open_sessions(
-    catalog: SubjectCatalog, chosen: Sequence[SessionFiles], axis: VoxelAxis, source: str
+    catalog: SubjectCatalog,
+    chosen: Sequence[SessionFiles],
+    axis: VoxelAxis,
+    source: str,
+    stored: Mapping[str, StoredSession] = MappingProxyType({}),
 ) -> tuple[list[OpenedSession], dict[str, pd.DataFrame]]:
     """Return the chosen sessions with a reader each, and the tables of all sessions that have trials, in order.
+
+    Sessions of `stored` (what `usable_sessions` found) are read from there.
 
     Raises
     ------
@@ -142,13 +152,21 @@ def open_sessions(
     if source not in SOURCES:
         raise SelectionError(did_you_mean("source", source, SOURCES))
     location, tables = catalog.location, read_tables(catalog)
-    entries = {s.session: s.files["betas"] for s in chosen if "betas" in s.files and source != "hdf5"}
+    entries = {
+        s.session: s.files["betas"]
+        for s in chosen
+        if "betas" in s.files and source != "hdf5" and s.session not in stored
+    }
     # sessions without a table, chosen or not, count too: trial numbers do not depend on what was chosen
     entries |= {s.session: s.files["betas"] for s in catalog.sessions if s.session not in tables and "betas" in s.files}
     headers = _tolerant(location, entries, lambda e: read_headers(location, e.values()))
     opened: dict[str, OpenedSession] = {}
     for files in chosen:
         entry = entries.get(files.session)
+        if files.session in stored:
+            reader = stored[files.session].reader(axis.grid)
+            opened[files.session] = _labelled(catalog, files, reader, reader.path, tables.get(files.session))
+            continue
         if source != "hdf5" and entry is not None and entry.path not in headers:
             continue  # held out: a warning said so
         opened[files.session] = _open_session(catalog, files, axis, source, headers, tables.get(files.session))
@@ -165,6 +183,71 @@ def open_sessions(
     return list(opened.values()), counted
 
 
+def usable_sessions(
+    catalog: SubjectCatalog, store: Location | None, axis: VoxelAxis, source: str
+) -> dict[str, StoredSession]:
+    """Return the sessions that may be read from a store: complete, of this mask, and made from the files as they are.
+
+    Where the betas themselves are not there any more, the store stands for them.
+
+    Raises
+    ------
+    StoreError
+        `source="store"` and there is no store.
+    """
+    if source in ("nifti", "hdf5"):
+        return {}
+    if store is None:
+        if source == "store":
+            raise StoreError(
+                "source='store' needs a store: pass store=..., or set the environment variable LAION_XR_STORE; "
+                "laion_xr.ingest makes one."
+            )
+        return {}
+    usable: dict[str, StoredSession] = {}
+    stale = []
+    for name, session in stored_sessions(store, catalog.subject).items():
+        if name not in catalog.session_names or not session.has_voxels(axis.ids):
+            continue
+        files = catalog.session(name).files
+        entry = files.get("betas") or files.get("model")
+        if entry is None or session.matches(catalog.location, entry):
+            usable[name] = session
+        else:
+            stale.append(name)
+    if stale:
+        warnings.warn(
+            f"{store.url} holds {catalog.subject} {', '.join(stale)} made from other betas than those in "
+            f"{catalog.location.url} now: not used; run 'laion-xr ingest' again.",
+            StaleStoreWarning,
+            stacklevel=2,
+        )
+    return usable
+
+
+def session_reader(catalog: SubjectCatalog, files: SessionFiles, axis: VoxelAxis, source: str) -> Reader:
+    """Return the reader of one session's own files (`open_sessions` reads the headers of many in one batch)."""
+    kind = source_kind(files, source)
+    entry = files.files[kind]
+    headers = {entry.path: read_header(catalog.location, entry)} if kind == "betas" else {}
+    return _file_reader(catalog, entry, kind, axis, headers)
+
+
+def source_kind(files: SessionFiles, source: str) -> str:
+    """Return which file of a session `source` reads: `"betas"` (NIfTI) or `"model"` (HDF5)."""
+    return {"nifti": "betas", "hdf5": "model"}.get(source, "betas" if "betas" in files.files else "model")
+
+
+def _file_reader(
+    catalog: SubjectCatalog, entry: FileEntry, kind: str, axis: VoxelAxis, headers: Mapping[str, NiftiHeader]
+) -> Reader:
+    if kind == "model":
+        return _hdf5_reader(catalog, entry, axis)
+    header = headers[entry.path]
+    _check_grid(catalog.location, entry, header.grid, axis)
+    return NiftiReader(catalog.location, entry, axis.grid, header.n_volumes)
+
+
 def _open_session(
     catalog: SubjectCatalog,
     files: SessionFiles,
@@ -174,7 +257,12 @@ def _open_session(
     table: pd.DataFrame | None,
 ) -> OpenedSession:
     location, session = catalog.location, files.session
-    kind = {"nifti": "betas", "hdf5": "model"}.get(source, "betas" if "betas" in files.files else "model")
+    if source == "store":
+        raise StoreError(
+            f"{catalog.subject} {session} is not in the store, or not as the files and the mask are now: ingest it, or "
+            "open with source='auto'."
+        )
+    kind = source_kind(files, source)
     if kind not in files.files:
         path = location.show(layout.session_path(catalog.subject, session, kind))
         raise DataNotDownloadedError(
@@ -182,18 +270,19 @@ def _open_session(
             "with source='auto'."
         )
     entry = files.files[kind]
-    reader: Reader
-    if kind == "betas":
-        header = headers[entry.path]
-        _check_grid(location, entry, header.grid, axis)
-        reader = NiftiReader(location, entry, axis.grid, header.n_volumes)
-    else:
-        reader = _hdf5_reader(catalog, entry, axis)
+    reader = _file_reader(catalog, entry, kind, axis, headers)
+    return _labelled(catalog, files, reader, location.show(entry.path), table)
+
+
+def _labelled(
+    catalog: SubjectCatalog, files: SessionFiles, reader: Reader, betas: str, table: pd.DataFrame | None
+) -> OpenedSession:
+    location, session = catalog.location, files.session
     if table is None:
         path = location.show(layout.session_path(catalog.subject, session, "trials"))
         warn_without_table(catalog.subject, session, path)
         return OpenedSession(files, reader, unknown_trials(session, reader.shape[0]))
-    check_count(len(table), reader.shape[0], location.show(files.files["trials"].path), location.show(entry.path))
+    check_count(len(table), reader.shape[0], location.show(files.files["trials"].path), betas)
     return OpenedSession(files, reader, table)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from laion_xr.errors import DataDirNotSetError
 
 DATA_DIR_VARIABLE = "LAION_XR_DATA_DIR"
+STORE_VARIABLE = "LAION_XR_STORE"
 CACHE_VARIABLE = "LAION_XR_CACHE"
 
 
@@ -41,3 +42,8 @@ def data_dir() -> str:
         f"No data folder is configured: set the environment variable {DATA_DIR_VARIABLE} to the folder that holds "
         f"'derivatives', or pass that folder itself ({path} names none either)."
     )
+
+
+def store_dir() -> str | None:
+    """Return the configured store (`LAION_XR_STORE`), or None."""
+    return os.environ.get(STORE_VARIABLE) or None

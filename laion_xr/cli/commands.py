@@ -62,13 +62,18 @@ def demo(
     context: typer.Context,
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder for the simulated dataset: empty, missing, or of an earlier demo.", metavar="DIR"),
+        typer.Option(
+            help="Folder for the simulated dataset: empty, missing, or of an earlier demo.",
+            metavar="DIR",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             help="Where to save the picture (.png, .pdf, .svg, .jpg); in the cache folder where left out.",
             metavar="PICTURE",
+            show_default=False,
         ),
     ] = None,
     json: Json = False,
@@ -107,7 +112,11 @@ def info(
     storage_option: Annotated[
         list[str] | None,
         typer.Option(
-            "--storage-option", "-o", help="Option of the file system, for an address; repeatable.", metavar="KEY=VALUE"
+            "--storage-option",
+            "-o",
+            help="Option of the file system, for an address; repeatable.",
+            metavar="KEY=VALUE",
+            show_default=False,
         ),
     ] = None,
     json: Json = False,
@@ -134,17 +143,29 @@ def simulate(
     subjects: Annotated[
         list[str] | None,
         typer.Option(
-            help="How many, or names: `2`, or `sub-01,sub-03`; repeatable. [default: sub-01,sub-03]", metavar="NAMES"
+            help="How many, or names: `2`, or `sub-01,sub-03`; repeatable. [default: sub-01,sub-03]",
+            metavar="NAMES",
+            show_default=False,
         ),
     ] = None,
     sessions: Annotated[
         list[str] | None,
-        typer.Option(help="How many, or names: `3`, or `ses-01,ses-04`; repeatable. [default: 3]", metavar="NAMES"),
+        typer.Option(
+            help="How many, or names: `3`, or `ses-01,ses-04`; repeatable. [default: 3]",
+            metavar="NAMES",
+            show_default=False,
+        ),
     ] = None,
-    trials: Annotated[int | None, typer.Option(help="Trials a session. [default: 60]", metavar="N")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Trials a session. [default: 60]", metavar="N", show_default=False)
+    ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(help="Voxels along each axis: `24,26,22`, or one number for all.", metavar="X,Y,Z"),
+        typer.Option(
+            help="Voxels along each axis: `24,26,22`, or one number for all. [default: 24,26,22]",
+            metavar="X,Y,Z",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     full_size: Annotated[

@@ -14,7 +14,7 @@ from laion_xr import layout
 from laion_xr.cli.demo_analysis import Encoding, encode
 from laion_xr.cli.demo_data import SUBJECT, DemoData, cache_dir, demo_data
 from laion_xr.cli.demo_picture import RoiScore, check_place, draw, save
-from laion_xr.cli.screen import NONE, count_text, emit_json, line, plain_table, stderr, stdout
+from laion_xr.cli.screen import NONE, count_text, emit_json, line, paragraph, plain_table, stderr, stdout
 
 PICTURE = "laion-xr-demo.png"
 MODEL = "CLIP"
@@ -43,8 +43,7 @@ def run(root: Path | None, output: Path | None, as_json: bool) -> None:
         emit_json(result(data, found, scores, picture, seconds))
         return
     _show_scores(scores)
-    for sentence in in_words(found, scores):
-        line(sentence)
+    paragraph(" ".join(in_words(found, scores)))
     line(f"Picture: {picture}", "bold")
     line(f"{seconds:.1f} s in all. The dataset stays in {data.root}: laion-xr info {data.root}", "dim")
 

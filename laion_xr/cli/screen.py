@@ -44,6 +44,11 @@ def line(text: str, style: str = "", console: Console | None = None) -> None:
     (console or stdout()).print(Text(text, style=style), soft_wrap=True)
 
 
+def paragraph(text: str) -> None:
+    """Print prose: no markup, lines broken between words."""
+    stdout().print(Text(text))
+
+
 def emit_json(data: object) -> None:
     """Print data as JSON to standard output; NaN becomes null, which every parser knows."""
     typer.echo(json.dumps(_plain(data), indent=2, allow_nan=False))
@@ -110,8 +115,7 @@ def reporting(debug: bool = False) -> Iterator[None]:
             if debug:
                 raise
             fail(
-                f"Unexpected {type(error).__name__}: {error} (--debug shows where; please report it if it is a fault of "
-                "laion-xr)."
+                f"Unexpected {type(error).__name__}: {error} (--debug shows where; a fault of laion-xr? Please report)."
             )
 
 

@@ -80,5 +80,11 @@ def lazy_variable(
     attrs: Mapping[str, Any] | None = None,
     encoding: Mapping[str, Any] | None = None,
 ) -> LazyVariable:
-    """Return a `LazyVariable`."""
-    return LazyVariable(dims, data, attrs, encoding)
+    """Return a `LazyVariable`.
+
+    `open_dataset(chunks={})` keeps a Dask array's chunks, as they are its preferred ones.
+    """
+    found = LazyVariable(dims, data, attrs, encoding)
+    if found.chunks:
+        found.encoding.setdefault("preferred_chunks", dict(zip(found.dims, found.chunks, strict=True)))
+    return found

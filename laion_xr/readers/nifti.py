@@ -10,15 +10,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.location import FileEntry, Location
-from laion_xr.readers.base import AnyArray, IntArray, as_dtype, checked_pick, result_array, sorted_pick, trial_positions
+from laion_xr.readers.base import AnyArray, IntArray, checked_pick, result_array, sorted_pick, trial_positions
+from laion_xr.readers.gather import Window, destinations, gather_rows, plan_windows
 from laion_xr.readers.inflate import InflatedFile, open_inflated
 from laion_xr.readers.nifti_header import NiftiHeader, read_header, take_header
 from laion_xr.readers.stream import RangeFetcher, open_stream, size_of
@@ -28,15 +29,6 @@ BLOCK = 1 << 20
 # A file that is not compressed: smaller blocks skip more of it on disk; far away, a block is a request.
 PLAIN_BLOCK = 1 << 18
 REMOTE_BLOCK = 8 << 20
-
-
-class Window(NamedTuple):
-    """A stretch of a volume's bytes and what to gather from it."""
-
-    start: int  # bytes from the beginning of the volume
-    size: int  # bytes
-    row: slice  # where in the gathered row
-    local: IntArray  # items, from `start`
 
 
 @dataclass(frozen=True, init=False)
@@ -120,7 +112,46 @@ class NiftiReader:
         out = result_array((len(rows), len(picked)), self.dtype, out)
         if not out.size:
             return out
-        distinct, targets, copies = _destinations(rows)
+        distinct, targets, copies = destinations(rows)
+        with self._forward(distinct, picked) as (blocks, windows, header, restore):
+            gather_rows(blocks, windows, header, restore, out, targets, self.location.show(self.entry.path))
+        for target, origin in copies:
+            out[target] = out[origin]
+        return out
+
+    def stream(self, voxels: IntArray, n_rows: int) -> Iterator[tuple[int, AnyArray]]:
+        """Yield every trial of the picked voxels in file order, `n_rows` at a time, in one forward pass.
+
+        Parameters
+        ----------
+        voxels
+            C-order flat grid indices in any order, repeats allowed; at least one.
+        n_rows
+            Trials a block; the last may be shorter.
+
+        Yields
+        ------
+        The position of the block's first trial, and the block `(n, voxel)` of `dtype`: a new array each.
+
+        Raises
+        ------
+        CorruptFileError, FileFormatError
+            As `read`.
+        """
+        n_trials, n_voxels = self.shape
+        picked = checked_pick(voxels, n_voxels, "voxel")
+        name = self.location.show(self.entry.path)
+        with self._forward(np.arange(n_trials), picked) as (blocks, windows, header, restore):
+            for start in range(0, n_trials, n_rows):
+                out = np.empty((min(n_rows, n_trials - start), len(picked)), self.dtype)
+                gather_rows(blocks, windows, header, restore, out, np.arange(len(out)), name)
+                yield start, out
+
+    @contextmanager
+    def _forward(
+        self, distinct: IntArray, picked: IntArray
+    ) -> Iterator[tuple[Iterator[bytes], list[Window], NiftiHeader, IntArray | None]]:
+        """Open the file for one pass over some trials: the blocks' bytes, and what to gather from each."""
         name = self.location.show(self.entry.path)
         with open_inflated(open_stream(self.location, self.entry), name) as file:
             header = take_header(file)
@@ -131,8 +162,7 @@ class NiftiReader:
             if file.is_gzip or self.location.is_local:
                 self._check_size(file.plain_size, header)
                 windows = plan_windows(ordered, header, BLOCK if file.is_gzip else PLAIN_BLOCK)
-                blocks = _inflated_blocks(file, header, distinct, windows)
-                gather_rows(blocks, windows, header, restore, out, targets, name)
+                yield _inflated_blocks(file, header, distinct, windows), windows, header, restore
                 if file.is_gzip and distinct[-1] == header.n_volumes - 1:
                     _check_end(file, header)
             else:
@@ -141,10 +171,7 @@ class NiftiReader:
                 windows = plan_windows(ordered, header, REMOTE_BLOCK)
                 ranges = (_byte_range(header, t, w) for t in distinct for w in windows)
                 with RangeFetcher(self.location, self.entry, ranges) as fetched:
-                    gather_rows(fetched, windows, header, restore, out, targets, name)
-        for target, origin in copies:
-            out[target] = out[origin]
-        return out
+                    yield fetched, windows, header, restore
 
     def _check(self, header: NiftiHeader, name: str) -> None:
         if header.grid != self.grid:
@@ -161,84 +188,6 @@ class NiftiReader:
         """Compare the size of a file that is not compressed with what its header says."""
         if size is not None and size != header.end:
             raise _wrong_length(self.location.show(self.entry.path), header, size)
-
-
-def plan_windows(ordered: IntArray, header: NiftiHeader, block: int) -> list[Window]:
-    """Return the stretches of a volume that hold the picked items, in order, each within one aligned block.
-
-    Parameters
-    ----------
-    ordered
-        Picked items of a volume as the file numbers them, strictly increasing.
-    header
-        The file's header.
-    block
-        Bytes of a block.
-
-    Returns
-    -------
-    The windows: a block without a picked item has none, and each is trimmed to its first and last item.
-    """
-    itemsize = header.dtype.itemsize
-    per_block = max(block // itemsize, 1)
-    edges = np.arange(0, math.prod(header.grid) + per_block, per_block)
-    cuts = np.searchsorted(ordered, edges)
-    windows = []
-    for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-        if b > a:
-            first, last = int(ordered[a]), int(ordered[b - 1])
-            local = (ordered[a:b] - first).astype(np.intp)
-            windows.append(Window(first * itemsize, (last - first + 1) * itemsize, slice(a, b), local))
-    return windows
-
-
-def gather_rows(
-    blocks: Iterator[bytes],
-    windows: list[Window],
-    header: NiftiHeader,
-    restore: IntArray | None,
-    out: AnyArray,
-    targets: IntArray,
-    name: str,
-) -> None:
-    """Gather the picked voxels of each volume into its row of the result.
-
-    Parameters
-    ----------
-    blocks
-        The bytes of every window of the first volume, of the second, and so on.
-    windows
-        What to gather from each.
-    header
-        The file's header.
-    restore
-        Positions in the gathered row that make the result's row; None where they are the same.
-    out
-        The result, `(trial, voxel)`; written.
-    targets
-        Its row for each volume.
-    name
-        Full address of the file, for messages.
-    """
-    # gathered as stored; only the picked values have their bytes swapped
-    stored = header.dtype.newbyteorder("=")
-    swap = not header.dtype.isnative
-    in_place = restore is None and stored == out.dtype and not header.is_scaled
-    row = np.empty(windows[-1].row.stop, stored)
-    for target in targets.tolist():
-        if in_place:
-            row = out[target]
-        for window in windows:
-            # wrap: the only mode that neither buffers nor checks; take releases the GIL
-            np.take(np.frombuffer(next(blocks), stored), window.local, out=row[window.row], mode="wrap")
-        if swap:
-            row.byteswap(inplace=True)
-        if not in_place:
-            values = as_dtype(header.scale(row), out.dtype, name)
-            if restore is None:
-                out[target] = values
-            else:
-                np.take(values, restore, out=out[target], mode="wrap")
 
 
 def _inflated_blocks(
@@ -285,15 +234,3 @@ def _fortran_ids(voxels: IntArray, grid: tuple[int, int, int]) -> IntArray:
     i, j, k = np.unravel_index(voxels, grid)
     ids: IntArray = np.ravel_multi_index((i, j, k), grid, order="F")
     return ids
-
-
-def _destinations(rows: IntArray) -> tuple[IntArray, IntArray, list[tuple[int, int]]]:
-    """Return the distinct trials in file order, the row of the result for each, and (row, origin) of repeats."""
-    order = np.argsort(rows, kind="stable")
-    in_order = rows[order]
-    new = np.ones(len(rows), dtype=bool)
-    new[1:] = in_order[1:] != in_order[:-1]
-    targets = order[new]
-    origins = targets[np.cumsum(new) - 1]
-    copies = list(zip(order[~new].tolist(), origins[~new].tolist(), strict=True))
-    return in_order[new], targets, copies

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from laion_xr import layout
 from laion_xr.errors import SelectionError
+from laion_xr.progress import trial_bar
 from laion_xr.simulate.files import write_json, write_text
 from laion_xr.simulate.freesurfer import write_freesurfer
 from laion_xr.simulate.make_truth import make_truth
-from laion_xr.simulate.progress import trial_bar
 from laion_xr.simulate.sessions import write_session
 from laion_xr.simulate.settings import Names, Settings, settings
 from laion_xr.simulate.stimuli import write_stimuli

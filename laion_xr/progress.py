@@ -1,4 +1,4 @@
-"""The progress bar of the simulator: aware of notebooks, silent where nobody looks."""
+"""The progress bar of long work: aware of notebooks, silent where nobody looks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Bar(Protocol):
     ) -> object: ...
 
 
-def trial_bar(total: int, shown: bool) -> Bar:
+def trial_bar(total: int, shown: bool, task: str = "simulate") -> Bar:
     """Return a bar over trials; silent when not asked for, and where the output is not a terminal or a notebook."""
     # disable=None: tqdm itself looks for a terminal
-    bar: Bar = tqdm(total=total, unit="trial", desc="simulate", disable=None if shown else True)
+    bar: Bar = tqdm(total=total, unit=" trials", desc=task, disable=None if shown else True)
     return bar

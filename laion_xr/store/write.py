@@ -1,0 +1,196 @@
+"""Writing one session: coordinates and maps at once, betas in one forward pass, verified block by block."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from laion_xr import schema
+from laion_xr._version import __version__
+from laion_xr.catalog import SubjectCatalog
+from laion_xr.dataset import roi_categories, subject_dataset
+from laion_xr.errors import CorruptFileError
+from laion_xr.lazy.array import plan_of
+from laion_xr.location import FileEntry, Location
+from laion_xr.readers.base import IntArray, Reader
+from laion_xr.readers.nifti import NiftiReader
+from laion_xr.readers.stored import LOST, open_group, zarr_store
+from laion_xr.store.checksum import crc32, digest
+from laion_xr.store.order import storage_order
+from laion_xr.store.place import Place
+from laion_xr.store.plan import IngestPlan
+from laion_xr.stored import FORMAT_VERSION, RECORD, file_tail, voxels_checksum
+
+FloatArray = npt.NDArray[np.float32]
+# Blocks that wait to be written while the next is gathered: bounds memory
+WAITING = 2
+
+
+def write_session(
+    catalog: SubjectCatalog, session: str, plan: IngestPlan, place: Place, advance: Callable[[int], object]
+) -> dict[str, Any]:
+    """Write a session into its place, verify it and publish it; return its record.
+
+    Parameters
+    ----------
+    catalog
+        The subject.
+    session
+        Which.
+    plan
+        Chunks, codec, precision, mask.
+    place
+        Where, as `reserved` gives it.
+    advance
+        Called with the number of trials that were written.
+
+    Raises
+    ------
+    CorruptFileError
+        What was read back is not what was written, or the source is damaged.
+    """
+    ds = subject_dataset(
+        catalog, sessions=[session], mask_source=plan.mask_source, label_index=False, embeddings=None, source="auto"
+    )
+    read = plan_of(ds["betas"].variable.data)
+    assert read is not None
+    reader = read.readers[0]
+    source: FileEntry = reader.entry  # type: ignore[attr-defined]
+    order = storage_order(ds["roi"].values, roi_categories(ds))
+    ds = ds.isel({schema.VOXEL: order})
+    tables = ds.drop_vars("betas").load()
+    for variable in tables.variables.values():
+        variable.encoding = {}
+    target = zarr_store(place.location, writable=True)
+    tables.to_zarr(target, group=place.path, mode="w", zarr_format=3, consolidated=False)
+    group = open_group(place.location, place.path, mode="r+")
+    checksums: dict[str, Any] = {
+        str(name): crc32(np.asarray(variable.values)) for name, variable in tables.variables.items()
+    }
+    checksums["betas"] = _write_betas(group, ds["betas"], reader, plan, advance)
+    record = {
+        "format": FORMAT_VERSION,
+        "package": __version__,
+        "n_trials": reader.shape[0],
+        "n_voxels": int(ds.sizes[schema.VOXEL]),
+        "mask_source": plan.mask_source,
+        "voxels_crc32": voxels_checksum(ds[schema.VOXEL].values),
+        "precision": plan.precision,
+        "source": {**source._asdict(), "tail": file_tail(catalog.location, source)},
+        "block": plan.chunks[0],
+        "checksums": checksums,
+        "checksum": digest(checksums),
+        "complete": True,
+    }
+    # the record is what makes a session complete: it is the last thing that is written
+    group.update_attributes({RECORD: record})
+    consolidate(place.location, place.path)
+    place.publish()
+    return record
+
+
+def consolidate(store: Location, path: str) -> None:
+    """Gather a group's metadata in one place: plain `xr.open_zarr` warns without."""
+    with warnings.catch_warnings():
+        # that other readers may not know it yet; they read the arrays' own metadata
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(zarr_store(store, writable=True), path=path, zarr_format=3)
+
+
+def _write_betas(
+    group: zarr.Group, betas: xr.DataArray, reader: Reader, plan: IngestPlan, advance: Callable[[int], object]
+) -> list[int]:
+    n_trials = betas.shape[0]
+    height, width = (min(chunk, max(size, 1)) for chunk, size in zip(plan.chunks, betas.shape, strict=True))
+    array = group.create_array(
+        "betas",
+        shape=betas.shape,
+        dtype="float32",
+        chunks=(height, width),
+        # a chunk that was damaged later is an error when it is read, not other numbers
+        compressors=[BloscCodec(typesize=4, **plan.codec), Crc32cCodec()],
+        # no beta: where a chunk is lost it shows, and the reader says so
+        fill_value=LOST,
+        dimension_names=[str(dim) for dim in betas.dims],
+        attributes=dict(betas.attrs),
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
+    voxels = betas[schema.VOXEL].values
+    checksums: list[int] = []
+    waiting: list[Future[int]] = []
+    # one thread gathers (this one), one encodes and writes: as fast as the slower of the two
+    with ThreadPoolExecutor(1, thread_name_prefix="laion-xr-write") as writer:
+        try:
+            for start, block in source_blocks(reader, voxels, height):
+                if plan.precision is not None:
+                    block = rounded(block, plan.precision)
+                waiting.append(writer.submit(_write_block, array, start, block))
+                while len(waiting) >= WAITING:
+                    checksums.append(waiting.pop(0).result())
+                    advance(len(block))
+            for future in waiting:
+                checksums.append(future.result())
+                advance(height)
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    if len(checksums) != -(-n_trials // height):
+        raise CorruptFileError(f"{group.store_path}: expected {n_trials} trials, found fewer in the source.")
+    return checksums
+
+
+def _write_block(array: zarr.Array[Any], start: int, block: FloatArray) -> int:
+    stop = start + len(block)
+    array[start:stop] = block
+    back = np.asarray(array[start:stop])
+    # bytes, not values: NaN is to come back as it was
+    if not np.array_equal(back.view(np.uint32), block.view(np.uint32)):
+        raise CorruptFileError(
+            f"{array.store_path}: trials {start} to {stop} read back differently from what was written; check the disk."
+        )
+    return crc32(block)
+
+
+def source_blocks(reader: Reader, voxels: IntArray, height: int) -> Iterator[tuple[int, FloatArray]]:
+    """Yield a session's betas `height` trials at a time, in one pass where the file is read forward."""
+    if isinstance(reader, NiftiReader):
+        yield from reader.stream(voxels, height)  # type: ignore[misc]
+        return
+    for start in range(0, reader.shape[0], height):
+        stop = min(start + height, reader.shape[0])
+        yield start, np.asarray(reader.read(slice(start, stop), voxels), dtype=np.float32)
+
+
+def keep_bits(precision: float) -> int:
+    """Return how many of the 23 mantissa bits of float32 keep a relative error of at most `precision`.
+
+    Rounding to the nearest of `b` bits errs by at most 2^-(b + 1), relative to the value.
+    """
+    return int(min(max(np.ceil(-np.log2(2 * precision)), 1), 23))
+
+
+def rounded(values: FloatArray, precision: float) -> FloatArray:
+    """Return values rounded to a relative error of at most `precision`: the bits that drop are zero, and compress.
+
+    Round half to even, as Zender (2016, doi:10.5194/gmd-9-3199-2016) and Kloewer et al. (2021,
+    doi:10.1038/s43588-021-00156-2) recommend. NaN and infinities stay.
+    """
+    drop = 23 - keep_bits(precision)
+    if drop <= 0:
+        return values
+    bits = values.view(np.uint32)
+    half = np.uint32((1 << (drop - 1)) - 1)
+    up = (bits >> np.uint32(drop)) & np.uint32(1)
+    mask = np.uint32((0xFFFFFFFF >> drop) << drop)
+    found = ((bits + half + up) & mask).view(np.float32)
+    return np.where(np.isfinite(values), found, values)
