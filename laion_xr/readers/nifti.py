@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -119,7 +119,9 @@ class NiftiReader:
             out[target] = out[origin]
         return out
 
-    def stream(self, voxels: IntArray, n_rows: int) -> Iterator[tuple[int, AnyArray]]:
+    def stream(
+        self, voxels: IntArray, n_rows: int, buffer: Callable[[int], AnyArray] | None = None
+    ) -> Iterator[tuple[int, AnyArray]]:
         """Yield every trial of the picked voxels in file order, `n_rows` at a time, in one forward pass.
 
         Parameters
@@ -128,10 +130,12 @@ class NiftiReader:
             C-order flat grid indices in any order, repeats allowed; at least one.
         n_rows
             Trials a block; the last may be shorter.
+        buffer
+            Returns the array to fill with so many trials, of shape `(n, voxel)` and `dtype`; None for a new one each.
 
         Yields
         ------
-        The position of the block's first trial, and the block `(n, voxel)` of `dtype`: a new array each.
+        The position of the block's first trial, and the block `(n, voxel)` of `dtype`.
 
         Raises
         ------
@@ -143,7 +147,8 @@ class NiftiReader:
         name = self.location.show(self.entry.path)
         with self._forward(np.arange(n_trials), picked) as (blocks, windows, header, restore):
             for start in range(0, n_trials, n_rows):
-                out = np.empty((min(n_rows, n_trials - start), len(picked)), self.dtype)
+                n = min(n_rows, n_trials - start)
+                out = result_array((n, len(picked)), self.dtype, None if buffer is None else buffer(n))
                 gather_rows(blocks, windows, header, restore, out, np.arange(len(out)), name)
                 yield start, out
 

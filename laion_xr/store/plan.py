@@ -25,8 +25,8 @@ CODEC = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle"}
 INFLATE_RATE = 2.0e9
 # What a stored session takes of its betas as float32; simulated betas, which are noise, compress little
 STORED_SHARE = 0.9
-# A worker holds a few blocks of trials: gathered, waiting, being encoded
-BLOCKS_HELD = 4
+# Blocks of trials that a worker holds: one is gathered, one waits, one is written
+BLOCKS_HELD = 3
 WORKER_BASE = 250_000_000
 
 

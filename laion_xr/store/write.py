@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -26,12 +27,12 @@ from laion_xr.readers.stored import LOST, open_group, zarr_store
 from laion_xr.store.checksum import crc32, digest
 from laion_xr.store.order import storage_order
 from laion_xr.store.place import Place
-from laion_xr.store.plan import IngestPlan
+from laion_xr.store.plan import BLOCKS_HELD, IngestPlan
 from laion_xr.stored import FORMAT_VERSION, RECORD, file_tail, voxels_checksum
 
 FloatArray = npt.NDArray[np.float32]
-# Blocks that wait to be written while the next is gathered: bounds memory
-WAITING = 2
+# Read back at once to compare with what was written
+CHECKED_CHUNKS = 8
 
 
 def write_session(
@@ -126,49 +127,67 @@ def _write_betas(
     )
     voxels = betas[schema.VOXEL].values
     checksums: list[int] = []
-    waiting: list[Future[int]] = []
+    writing: deque[tuple[Future[int], FloatArray]] = deque()
+    # memory that was never touched costs more than filling it: the same few blocks go round
+    free = [np.empty((height, len(voxels)), np.float32) for _ in range(BLOCKS_HELD)]
+
+    def written() -> None:
+        future, block = writing.popleft()
+        checksums.append(future.result())
+        free.append(block)
+        advance(min(height, n_trials - height * (len(checksums) - 1)))
+
+    def buffer(n: int) -> FloatArray:
+        if not free:
+            written()
+        return free[-1][:n]
+
     # one thread gathers (this one), one encodes and writes: as fast as the slower of the two
     with ThreadPoolExecutor(1, thread_name_prefix="laion-xr-write") as writer:
         try:
-            for start, block in source_blocks(reader, voxels, height):
+            for start, block in source_blocks(reader, voxels, height, buffer):
                 if plan.precision is not None:
-                    block = rounded(block, plan.precision)
-                waiting.append(writer.submit(_write_block, array, start, block))
-                while len(waiting) >= WAITING:
-                    checksums.append(waiting.pop(0).result())
-                    advance(len(block))
-            for future in waiting:
-                checksums.append(future.result())
-                advance(height)
-        except BaseException:
-            for future in waiting:
+                    block[...] = rounded(block, plan.precision)
+                writing.append((writer.submit(_write_block, array, start, block), free.pop()))
+            while writing:
+                written()
+        finally:
+            for future, _ in writing:
                 future.cancel()
-            raise
     if len(checksums) != -(-n_trials // height):
         raise CorruptFileError(f"{group.store_path}: expected {n_trials} trials, found fewer in the source.")
     return checksums
 
 
 def _write_block(array: zarr.Array[Any], start: int, block: FloatArray) -> int:
-    stop = start + len(block)
+    stop, width = start + len(block), CHECKED_CHUNKS * array.chunks[1]
     array[start:stop] = block
-    back = np.asarray(array[start:stop])
-    # bytes, not values: NaN is to come back as it was
-    if not np.array_equal(back.view(np.uint32), block.view(np.uint32)):
-        raise CorruptFileError(
-            f"{array.store_path}: trials {start} to {stop} read back differently from what was written; check the disk."
-        )
+    for left in range(0, block.shape[1], width):
+        back = np.ascontiguousarray(array[start:stop, left : left + width])
+        expected = np.ascontiguousarray(block[:, left : left + width])
+        # bytes, not values: NaN is to come back as it was
+        if not np.array_equal(back.view(np.uint32), expected.view(np.uint32)):
+            raise CorruptFileError(
+                f"{array.store_path}: trials {start} to {stop - 1} read back differently from what was written; check "
+                "the disk."
+            )
     return crc32(block)
 
 
-def source_blocks(reader: Reader, voxels: IntArray, height: int) -> Iterator[tuple[int, FloatArray]]:
-    """Yield a session's betas `height` trials at a time, in one pass where the file is read forward."""
+def source_blocks(
+    reader: Reader, voxels: IntArray, height: int, buffer: Callable[[int], FloatArray] | None = None
+) -> Iterator[tuple[int, FloatArray]]:
+    """Yield a session's betas `height` trials at a time, in one pass where the file is read forward.
+
+    `buffer` returns the array to fill with so many trials; None for a new one each.
+    """
     if isinstance(reader, NiftiReader):
-        yield from reader.stream(voxels, height)  # type: ignore[misc]
+        yield from reader.stream(voxels, height, buffer)  # type: ignore[arg-type, misc]
         return
     for start in range(0, reader.shape[0], height):
         stop = min(start + height, reader.shape[0])
-        yield start, np.asarray(reader.read(slice(start, stop), voxels), dtype=np.float32)
+        out = None if buffer is None else buffer(stop - start)
+        yield start, reader.read(slice(start, stop), voxels, out)  # type: ignore[misc]
 
 
 def keep_bits(precision: float) -> int:
