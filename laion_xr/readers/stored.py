@@ -6,15 +6,17 @@ import functools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.storage import FsspecStore, LocalStore
 
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.location import Location
 from laion_xr.readers.base import AnyArray, IntArray, checked_pick, result_array, trial_positions
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.storage import FsspecStore, LocalStore
 
 BETAS, VOXEL = "betas", "voxel"
 # Fill value of the betas: Zarr returns it, without a word, for a chunk whose file is lost
@@ -90,11 +92,15 @@ class StoredReader:
 
 def open_group(location: Location, path: str, mode: Any = "r") -> zarr.Group:
     """Open a group of a store, local or on any fsspec file system."""
+    import zarr  # noqa: PLC0415 - a quarter of a second, and only a store needs it
+
     return zarr.open_group(zarr_store(location, mode != "r"), path=path, mode=mode, zarr_format=3)
 
 
 def zarr_store(location: Location, writable: bool = False) -> LocalStore | FsspecStore:
     """Return the Zarr store of a location."""
+    from zarr.storage import FsspecStore, LocalStore  # noqa: PLC0415 - as above
+
     if location.is_local:
         return LocalStore(location.url, read_only=not writable)
     with warnings.catch_warnings():
@@ -185,6 +191,8 @@ def _stored_voxels(reader: StoredReader) -> tuple[IntArray, IntArray]:
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    import zarr  # noqa: PLC0415 - as above
+
     found = group[name]
     if not isinstance(found, zarr.Array):
         raise FileFormatError(f"{group.store_path} has no array {name!r}: ingest the session again.")

@@ -182,7 +182,7 @@ def source_blocks(
     `buffer` returns the array to fill with so many trials; None for a new one each.
     """
     if isinstance(reader, NiftiReader):
-        yield from reader.stream(voxels, height, buffer)  # type: ignore[arg-type, misc]
+        yield from reader.stream(voxels, height, buffer)  # type: ignore[misc]
         return
     for start in range(0, reader.shape[0], height):
         stop = min(start + height, reader.shape[0])
