@@ -15,6 +15,7 @@ from laion_xr import layout
 from laion_xr.errors import (
     DataNotDownloadedError,
     NotALaionDatasetError,
+    SelectionError,
     SubjectNotFoundError,
     describe_names,
     did_you_mean,
@@ -103,6 +104,8 @@ class SubjectCatalog:
             A named session of which nothing was found.
         DataNotDownloadedError
             A named session without betas, or no session with betas at all.
+        SelectionError
+            An empty list of names.
         """
         readable = [s for s in self.sessions if s.has_betas or s.session in stored]
         if names is None:
@@ -115,6 +118,11 @@ class SubjectCatalog:
                 )
             return found
         wanted = {self.session(n).session for n in ([names] if isinstance(names, (str, int)) else names)}
+        if not wanted:
+            raise SelectionError(
+                f"sessions names no session: leave it out for all of {self.subject}, or choose of "
+                f"{describe_names(s.session for s in readable)}."
+            )
         chosen = tuple(s for s in self.sessions if s.session in wanted)
         for files in chosen:
             if files not in readable:

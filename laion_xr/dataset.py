@@ -61,7 +61,8 @@ def subject_dataset(
     categories = catalog.categories
     variables: dict[str, LazyVariable] = {}
     variables |= _trial_coordinates(table)
-    variables |= _voxel_coordinates(catalog, axis, noise_ceiling)
+    unread = drop - {name for name, by in (("roi", roi), ("noise_ceiling", nc_threshold)) if by is not None}
+    variables |= _voxel_coordinates(catalog, axis, noise_ceiling, unread)
     coordinates = list(variables)
     variables = _data_variables(catalog, opened, axis, drop) | variables
     for model in requested_models(embeddings, stimulus):
@@ -75,7 +76,7 @@ def subject_dataset(
     # with the voxels, so that an array taken out of the Dataset still knows its grid
     place = {"grid_shape": [int(n) for n in axis.grid], "affine": [float(a) for a in axis.affine.ravel()]}
     attrs = {dim: schema.attrs(dim) | (place if dim == schema.VOXEL else {}) for dim in dims}
-    ds = ds.assign_coords({dim: (dim, ids, attrs[dim]) for dim, ids in dims.items()})
+    ds = ds.assign_coords({dim: (dim, ids, attrs[dim]) for dim, ids in dims.items() if dim not in drop})
     ds.attrs = _attributes(catalog, axis, opened, categories)
     ds = _narrow(ds, table, axis, variables, categories, roi, nc_threshold, noise_ceiling, stimuli, catalog)
     return index_labels(ds) if label_index else ds
@@ -104,8 +105,9 @@ def index_labels(ds: XarrayT) -> XarrayT:
 
 
 def roi_categories(ds: xr.Dataset | xr.DataArray) -> dict[str, list[str]]:
-    """Return ROI category -> names, as the attributes keep them; those of the index for an array."""
-    text = ds.attrs.get("roi_categories")
+    """Return ROI category -> names: as the attributes of the object or of its ROI labels keep them, or the index."""
+    roi = ds.coords.get("roi")
+    text = ds.attrs.get("roi_categories") or (roi.attrs.get("roi_categories") if roi is not None else None)
     if text:
         return {str(category): list(rois) for category, rois in json.loads(text).items()}
     for index in ds.xindexes.values():
@@ -131,19 +133,33 @@ def _trial_coordinates(table: pd.DataFrame) -> dict[str, LazyVariable]:
     return {name: found[name] for name in [*schema.TRIAL_ORDER, *(n for n in found if n not in schema.TRIAL_ORDER)]}
 
 
-def _voxel_coordinates(catalog: SubjectCatalog, axis: VoxelAxis, noise_ceiling: str) -> dict[str, LazyVariable]:
+def _voxel_coordinates(
+    catalog: SubjectCatalog, axis: VoxelAxis, noise_ceiling: str, unread: set[str]
+) -> dict[str, LazyVariable]:
     columns: dict[str, npt.NDArray[np.generic]] = {}
     columns |= dict(zip("ijk", grid_positions(axis.ids, axis.grid), strict=True))
     columns |= dict(zip("xyz", world_positions(axis.ids, axis.grid, axis.affine), strict=True))
-    columns["roi"] = membership(read_rois(catalog, axis.grid), axis.ids)
+    if "roi" not in unread:
+        columns["roi"] = membership(read_rois(catalog, axis.grid), axis.ids)
     entry = _ceiling_entry(catalog, noise_ceiling)
-    if entry is None:
+    if "noise_ceiling" in unread:
+        pass
+    elif entry is None:
         columns["noise_ceiling"] = np.full(len(axis.ids), np.nan, dtype=np.float32)
     else:
         columns["noise_ceiling"] = NiftiReader(catalog.location, entry, axis.grid, 1).read(slice(None), axis.ids)[0]
-    found = {n: lazy_variable(schema.VOXEL, columns[n], schema.attrs(n)) for n in schema.VOXEL_ORDER}
-    found["noise_ceiling"].attrs["map"] = noise_ceiling
-    return found
+    # with the coordinate, so that an array taken out of the Dataset still knows the categories and the map
+    more = {"roi": {"roi_categories": _as_text(catalog.categories)}, "noise_ceiling": {"map": noise_ceiling}}
+    return {
+        n: lazy_variable(schema.VOXEL, columns[n], schema.attrs(n) | more.get(n, {}))
+        for n in schema.VOXEL_ORDER
+        if n in columns
+    }
+
+
+def _as_text(categories: Mapping[str, Sequence[str]]) -> str:
+    # JSON: attributes of a file hold text and numbers
+    return json.dumps({category: list(names) for category, names in categories.items()})
 
 
 def _ceiling_entry(catalog: SubjectCatalog, noise_ceiling: str) -> FileEntry | None:
@@ -209,7 +225,7 @@ def _attributes(
         "mask_source": axis.mask_source,
         "grid_shape": [int(n) for n in axis.grid],
         "affine": [float(a) for a in axis.affine.ravel()],
-        "roi_categories": json.dumps({c: list(names) for c, names in categories.items()}),
+        "roi_categories": _as_text(categories),
         "fingerprint": fingerprint(e for o in opened for e in o.files.files.values()),
         "laion_xr_version": __version__,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
@@ -119,7 +120,7 @@ def read_tables(catalog: SubjectCatalog) -> dict[str, pd.DataFrame]:
     """Return the trial table of each session that has one, in one batch; held-out ones (403) are left out."""
     entries = {s.session: s.files["trials"] for s in catalog.sessions if "trials" in s.files}
     location = catalog.location
-    data = _tolerant(location, entries, lambda e: location.read_many([x.path for x in e.values()]))
+    data, _ = _tolerant(location, entries, lambda e: location.read_many([x.path for x in e.values()]))
     return {
         session: parse_trials(data[entry.path], session, location.show(entry.path))
         for session, entry in entries.items()
@@ -159,7 +160,7 @@ def open_sessions(
     }
     # sessions without a table, chosen or not, count too: trial numbers do not depend on what was chosen
     entries |= {s.session: s.files["betas"] for s in catalog.sessions if s.session not in tables and "betas" in s.files}
-    headers = _tolerant(location, entries, lambda e: read_headers(location, e.values()))
+    headers, refused = _tolerant(location, entries, lambda e: read_headers(location, e.values()))
     opened: dict[str, OpenedSession] = {}
     for files in chosen:
         entry = entries.get(files.session)
@@ -168,19 +169,32 @@ def open_sessions(
             opened[files.session] = _labelled(catalog, files, reader, reader.path, tables.get(files.session))
             continue
         if source != "hdf5" and entry is not None and entry.path not in headers:
-            continue  # held out: a warning said so
+            continue  # held out: a warning says so
         opened[files.session] = _open_session(catalog, files, axis, source, headers, tables.get(files.session))
     if not opened:
-        raise FileAccessError(f"None of the sessions {', '.join(s.session for s in chosen)} may be read: see above.")
+        raise refused[chosen[0].session]
+    _warn_left_out(refused)
     counted: dict[str, pd.DataFrame] = {}
     for files in catalog.sessions:
         if files.session in tables:
             counted[files.session] = tables[files.session]
         elif files.session in opened:
             counted[files.session] = opened[files.session].table
-        elif (entry := entries.get(files.session)) is not None and entry.path in headers:
-            counted[files.session] = unknown_trials(files.session, headers[entry.path].n_volumes)
+        elif (n_trials := _n_trials(catalog, files, axis, headers)) is not None:
+            counted[files.session] = unknown_trials(files.session, n_trials)
     return list(opened.values()), counted
+
+
+def _n_trials(
+    catalog: SubjectCatalog, files: SessionFiles, axis: VoxelAxis, headers: Mapping[str, NiftiHeader]
+) -> int | None:
+    """Return the number of trials of a session that has no table and was not chosen, None where it has no betas."""
+    if "betas" in files.files:
+        header = headers.get(files.files["betas"].path)
+        return None if header is None else header.n_volumes
+    if "model" in files.files:
+        return Hdf5Reader(catalog.location, files.files["model"], axis.grid, None).shape[0]
+    return None
 
 
 def usable_sessions(
@@ -309,19 +323,24 @@ def read_rois(catalog: SubjectCatalog, grid: Grid) -> dict[str, IntArray]:
 
 def _tolerant(
     location: Location, entries: Mapping[str, FileEntry], read: Callable[[Mapping[str, FileEntry]], dict[str, T]]
-) -> dict[str, T]:
+) -> tuple[dict[str, T], dict[str, FileAccessError]]:
     # one batch; only where a file is refused (held-out sessions answer 403) one by one, to know which
-    try:
-        return read(entries)
-    except FileAccessError:
-        found: dict[str, T] = {}
-        for session, entry in entries.items():
-            try:
-                found |= read({session: entry})
-            except FileAccessError as error:
-                warnings.warn(
-                    f"{session} is left out: {error} Held-out sessions of the published dataset answer so.",
-                    IncompleteDataWarning,
-                    stacklevel=2,
-                )
-        return found
+    with suppress(FileAccessError):
+        return read(entries), {}
+    found: dict[str, T] = {}
+    refused: dict[str, FileAccessError] = {}
+    for session, entry in entries.items():
+        try:
+            found |= read({session: entry})
+        except FileAccessError as error:
+            refused[session] = error
+    return found, refused
+
+
+def _warn_left_out(refused: Mapping[str, FileAccessError]) -> None:
+    for session, error in refused.items():
+        warnings.warn(
+            f"{session} is left out: {error} Held-out sessions of the published dataset answer so.",
+            IncompleteDataWarning,
+            stacklevel=2,
+        )

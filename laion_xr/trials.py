@@ -144,8 +144,8 @@ def trial_offsets(tables: Mapping[str, pd.DataFrame]) -> dict[str, int]:
 def warn_without_table(subject: str, session: str, path: str) -> None:
     """Warn that the trials of a session have no labels."""
     warnings.warn(
-        f"{subject} {session} has betas and no trial table ({path}): its trials are there with stimulus '' and run -1; "
-        "download the table to label them.",
+        f"{subject} {session} has betas and no trial table that can be read ({path}): its trials are there with "
+        "stimulus '' and run -1; download the table to label them.",
         IncompleteDataWarning,
         stacklevel=2,
     )

@@ -7,13 +7,14 @@ computation on top hides it, as it should be.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask._task_spec import DataNode
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
@@ -68,6 +69,8 @@ class ReadPlan:
         Whether the trial and the voxel axis are still there (an integer drops its axis).
     name
         What the tasks are called.
+    block
+        Voxels a task, over all trials; None for a task a session over all voxels.
     """
 
     readers: tuple[Reader, ...]
@@ -75,6 +78,7 @@ class ReadPlan:
     trials: IntArray | None = None
     kept: tuple[bool, bool] = (True, True)
     name: str = "betas"
+    block: int | None = None
 
     @property
     def n_trials(self) -> int:
@@ -94,7 +98,33 @@ class ReadPlan:
         if not _is_all(trial_key):
             trials = np.atleast_1d((np.arange(self.n_trials) if trials is None else trials)[trial_key])
         voxels = self.voxels if _is_all(voxel_key) else VoxelIds(np.atleast_1d(self.voxels.ids[voxel_key]))
-        return ReadPlan(self.readers, voxels, trials, kept, self.name)
+        return ReadPlan(self.readers, voxels, trials, kept, self.name, self.block)
+
+    @property
+    def splits_voxels(self) -> bool:
+        """Whether a part of the voxels costs a part of the reading, in every session."""
+        return all(getattr(reader, "splits_voxels", False) for reader in self.readers)
+
+    @property
+    def costs_whole_files(self) -> bool:
+        """Whether a part of a read decodes the whole of a large file: betas in `.nii.gz`, not maps, not a store."""
+        return not self.splits_voxels and any(reader.shape[0] > 1 for reader in self.readers)
+
+    def by_voxels(self, block: int) -> ReadPlan:
+        """Return the plan that reads all trials of `block` voxels in one task."""
+        return replace(self, block=block)
+
+    def sessions(self) -> list[tuple[Reader, IntArray | slice, IntArray | slice]]:
+        """Return what is read of each session: reader, positions in it, rows of the array, in any order."""
+        starts = np.cumsum([0, *(r.shape[0] for r in self.readers)]).tolist()
+        if self.trials is None:
+            return [(r, slice(None), slice(a, b)) for r, a, b in zip(self.readers, starts, starts[1:], strict=False)]
+        session = np.searchsorted(starts, self.trials, side="right") - 1
+        found: list[tuple[Reader, IntArray | slice, IntArray | slice]] = []
+        for s in np.unique(session).tolist():
+            rows = np.flatnonzero(session == s)
+            found.append((self.readers[s], self.trials[rows] - starts[s], rows))
+        return found
 
     def parts(self) -> tuple[list[tuple[Reader, IntArray | slice, int]], IntArray | None]:
         """Return what each session's task reads (reader, positions in it, their number), and the order after."""
@@ -143,13 +173,49 @@ def _read(
         return reader.read(trials, voxels.ids)
 
 
+def _read_block(
+    sessions: Sequence[tuple[Reader, IntArray | slice, IntArray | slice]], voxels: VoxelIds, n_trials: int
+) -> npt.NDArray[np.generic]:
+    dtype = sessions[0][0].dtype
+    with decode_budget().take(n_trials * len(voxels) * dtype.itemsize):
+        out = np.empty((n_trials, len(voxels)), dtype)
+        for reader, trials, rows in sessions:
+            if isinstance(rows, slice):
+                reader.read(trials, voxels.ids, out=out[rows])
+            else:
+                out[rows] = reader.read(trials, voxels.ids)
+        return out
+
+
+def _array_by_voxels(plan: ReadPlan, block: int) -> da.Array:
+    ids = plan.voxels.ids
+    blocks = [VoxelIds(ids[start : start + block]) for start in range(0, len(ids), block)]
+    sessions, n_trials = plan.sessions(), plan.n_trials
+    key = f"{plan.name}-{tokenize(*((r.token, t, rows) for r, t, rows in sessions), plan.voxels, block)}"
+    shared = f"sessions-{key}"
+    tasks: dict[Hashable, Any] = {
+        (key, 0, j): (_read_block, shared, voxels, n_trials) for j, voxels in enumerate(blocks)
+    }
+    graph = HighLevelGraph(
+        {shared: MaterializedLayer({shared: DataNode(shared, sessions)}), key: PlannedLayer(tasks, plan)},
+        {shared: set(), key: {shared}},
+    )
+    return da.Array(graph, key, ((n_trials,), tuple(len(b) for b in blocks)), dtype=plan.readers[0].dtype)
+
+
 def planned_array(plan: ReadPlan) -> da.Array:
-    """Return the Dask array of a plan: one task a session, voxels shared between the tasks."""
+    """Return the Dask array of a plan, voxels shared between its tasks.
+
+    One task a session over all its voxels; or, where the plan says so, one a block of voxels over all trials.
+    """
     dtype = plan.readers[0].dtype
     parts, restore = plan.parts()
     n_voxels = len(plan.voxels)
     if not parts or not n_voxels:
         array = da.zeros((plan.n_trials, n_voxels), dtype=dtype, chunks=-1)
+        restore = None
+    elif plan.block is not None:
+        array, restore = _array_by_voxels(plan, plan.block), None
     else:
         token = tokenize(*((r.token, t) for r, t, _ in parts), plan.voxels)
         shared, key = f"voxels-{token}", f"{plan.name}-{token}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,26 @@ class LazyVariable(xr.Variable):
 
     def chunk(self, chunks: Any = {}, *args: Any, **kwargs: Any) -> LazyVariable:  # noqa: B006 - xarray's signature
         """Rechunk; warns where a chunk is smaller than what one read decodes."""
-        found = super().chunk(chunks, *args, **kwargs)
         plan = plan_of(self._data)
-        if plan is not None and found.chunks is not None:
+        block = _voxel_block(plan, chunks, self.dims)
+        if plan is not None and block is not None:
+            # rechunking would read every session whole and keep all of them until the first block is complete
+            return self._replace(data=planned_array(plan.by_voxels(block)))
+        found = super().chunk(chunks, *args, **kwargs)
+        if plan is not None and plan.costs_whole_files and found.chunks is not None:
             _warn_of_split_reads(plan, self.data.chunks, found.chunks)
         return found
+
+
+def _voxel_block(plan: ReadPlan | None, chunks: Any, dims: tuple[Hashable, ...]) -> int | None:
+    """Return how many voxels a task is to read over all trials, where that is what the chunks ask for."""
+    if plan is None or not all(plan.kept) or not plan.splits_voxels or not isinstance(chunks, Mapping):
+        return None
+    trial, voxel = (chunks.get(dim) for dim in dims)
+    n_trials, n_voxels = plan.n_trials, len(plan.voxels)
+    if trial not in (-1, n_trials, (n_trials,)) or not isinstance(voxel, (int, np.integer)) or voxel == 0:
+        return None
+    return max(n_voxels, 1) if voxel < 0 else int(voxel)
 
 
 def _warn_of_split_reads(
