@@ -81,6 +81,10 @@ class ReadCostWarning(UserWarning):
     """What was asked for works, and costs more reading than it seems."""
 
 
+class ClampedWarning(UserWarning):
+    """Less runs at once than was asked for, so that it fits into memory."""
+
+
 class StaleStoreWarning(UserWarning):
     """A store holds a session that was made from other data than those that are there now; it is not used."""
 

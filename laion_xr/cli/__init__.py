@@ -1,9 +1,10 @@
 """The command line `laion-xr`: thin over the library.
 
-`commands` spells arguments and help, and starts fast; what a command does lies in a module of its own (`info`, `demo`,
-`simulate`), loaded when the command runs; `screen` prints and turns errors into sentences.
+`commands` and `store_commands` spell arguments and help, and start fast; what a command does lies in a module of its
+own (`info`, `demo`, `simulate`, `store`), loaded when the command runs; `screen` prints and turns errors into sentences.
 """
 
+from laion_xr.cli import store_commands as _store_commands  # noqa: F401 - adds its commands to the app
 from laion_xr.cli.commands import app
 
 __all__ = ["app"]

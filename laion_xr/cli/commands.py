@@ -13,7 +13,7 @@ from laion_xr._version import __version__
 from laion_xr.cli.screen import reporting
 
 
-def _examples(*lines: str) -> str:
+def examples(*lines: str) -> str:
     """Return the end of a help text: a list, in the Markdown that typer renders."""
     return "\n\n".join(["Examples:", *(f"`{line}`" for line in lines)])
 
@@ -57,7 +57,7 @@ def main(
     context.obj = debug
 
 
-@app.command(epilog=_examples("laion-xr demo", "laion-xr demo --output accuracy.pdf"))
+@app.command(epilog=examples("laion-xr demo", "laion-xr demo --output accuracy.pdf"))
 def demo(
     context: typer.Context,
     root: Annotated[
@@ -90,7 +90,7 @@ def demo(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "laion-xr info my-data",
         "laion-xr info my-data sub-03 --json",
         "laion-xr info s3://laion-fmri sub-03 -o anon=true",
@@ -131,7 +131,7 @@ def info(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "laion-xr simulate my-data",
         "laion-xr simulate my-data --subjects sub-03 --sessions 2 --trials 60 --grid 24,26,22",
         "laion-xr simulate big --full-size",

@@ -15,10 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from laion_xr.errors import IncompleteDataWarning, LaionXRError, ReadCostWarning
+from laion_xr.errors import (
+    ClampedWarning,
+    IncompleteDataWarning,
+    LaionXRError,
+    ReadCostWarning,
+    StaleStoreWarning,
+)
 
 FAILED, INTERRUPTED = 1, 130
-OWN_WARNINGS = (IncompleteDataWarning, ReadCostWarning)
+OWN_WARNINGS = (ClampedWarning, IncompleteDataWarning, ReadCostWarning, StaleStoreWarning)
 NONE = "-"  # an empty cell
 
 # Errors speak Python; these are the same words on the command line
@@ -26,6 +32,11 @@ SPELLINGS = {
     "overwrite=True": "--overwrite",
     "subject=...": "SUBJECT",
     "storage_options": "--storage-option",
+    "ingest with update=True": "ingest without --no-update",
+    "update=False": "--no-update",
+    "memory=": "--memory ",
+    "laion_xr.ingest": "laion-xr ingest",
+    "give root, the dataset": "give ROOT, the dataset",
 }
 
 

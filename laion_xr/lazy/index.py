@@ -17,6 +17,7 @@ from xarray.core.indexing import IndexSelResult
 
 from laion_xr.errors import SelectionError
 from laion_xr.labels import Labels, MatchContext
+from laion_xr.lazy.variable import LabelVariable
 
 Ids = npt.NDArray[np.integer]
 
@@ -62,7 +63,7 @@ class LabelIndex(xr.Index):
         """Return the coordinates, with the attributes of those given."""
         old = variables or {}
         return {
-            name: xr.Variable((self.dim,), labels.values(), old[name].attrs if name in old else None)
+            name: LabelVariable((self.dim,), labels.values(), old[name].attrs if name in old else None)
             for name, labels in self.labels.items()
         }
 

@@ -49,7 +49,9 @@ class LazyVariable(xr.Variable):
         return found
 
     def chunk(self, chunks: Any = {}, *args: Any, **kwargs: Any) -> LazyVariable:  # noqa: B006 - xarray's signature
-        """Rechunk; warns where a chunk is smaller than what one read decodes."""
+        """Rechunk; warns where a chunk is smaller than what one read decodes. Text in memory stays there."""
+        if _is_of_sizes(chunks) and self.dtype == object and self.chunks is None:
+            return self.copy(deep=False)  # as Dask, it would be written to a file with a warning, after a read
         plan = plan_of(self._data)
         block = _voxel_block(plan, chunks, self.dims)
         if plan is not None and block is not None:
@@ -59,6 +61,25 @@ class LazyVariable(xr.Variable):
         if plan is not None and plan.costs_whole_files and found.chunks is not None:
             _warn_of_split_reads(plan, self.data.chunks, found.chunks)
         return found
+
+
+class LabelVariable(LazyVariable):
+    """A coordinate of an index: it stays in memory, as xarray's own index variables do."""
+
+    __slots__ = ()
+
+    def chunk(self, chunks: Any = {}, *args: Any, **kwargs: Any) -> LabelVariable:  # noqa: B006 - xarray's signature
+        """Return itself: groupby and comparisons on labels must not wait for a compute.
+
+        With no sizes, or a tuple of them, it is chunked: so asks `map_blocks`, which wants everything in Dask.
+        """
+        return self.copy(deep=False) if _is_of_sizes(chunks) else super().chunk(chunks, *args, **kwargs)  # type: ignore[return-value]
+
+
+def _is_of_sizes(chunks: Any) -> bool:
+    """Whether chunks are asked for as a person does: `{"trial": 100}`, not `{"trial": (100, 100, 26)}`."""
+    sizes = list(chunks.values()) if isinstance(chunks, Mapping) else [chunks]
+    return bool(sizes) and not any(isinstance(size, tuple) for size in sizes)
 
 
 def _voxel_block(plan: ReadPlan | None, chunks: Any, dims: tuple[Hashable, ...]) -> int | None:

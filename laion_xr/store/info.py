@@ -1,4 +1,4 @@
-"""What a store holds, without opening it: one listing, and the metadata of each session. Nothing of zarr is imported."""
+"""What a store holds, without reading betas: one listing, and the metadata of each session."""
 
 from __future__ import annotations
 
@@ -106,11 +106,14 @@ def store_info(
     for (subject, session), size in sorted(sizes.items()):
         try:
             found = _session(place, subject, session, size, metadata, catalog)
-        except (ValueError, KeyError, TypeError, LaionXRError) as error:
+            problems += _problems(place, found)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             found = StoredSessionInfo(subject, session, False, size)
-            problems.append(f"{place.show(f'{subject}/{session}')} has metadata that cannot be read: {error!r}.")
+            problems.append(
+                f"{place.show(f'{subject}/{session}')} has metadata that cannot be read ({type(error).__name__}: "
+                f"{error}): ingest again."
+            )
         sessions.append(found)
-        problems += _problems(place, found)
     return StoreInfo(place.url, sessions, sum(files.values()), problems)
 
 

@@ -13,7 +13,7 @@ from dask.base import compute
 from dask.delayed import delayed
 
 from laion_xr.catalog import Catalog
-from laion_xr.errors import LaionXRError, StoreError
+from laion_xr.errors import ClampedWarning, LaionXRError, StoreError
 from laion_xr.location import Location
 from laion_xr.progress import trial_bar
 from laion_xr.store.place import ensure_groups, reserved, tidy
@@ -107,7 +107,7 @@ def ingest(
         warnings.warn(
             f"{plan.workers_asked} workers of {plan.worker_bytes / 1e6:.0f} MB do not fit into "
             f"{plan.memory / 1e6:.0f} MB: {plan.workers} write at once.",
-            UserWarning,
+            ClampedWarning,
             stacklevel=2,
         )
     _check_room(plan)
