@@ -73,6 +73,14 @@ class FileAccessError(LaionXRError, PermissionError):
     """A file that is there and may not be read."""
 
 
+class AddressError(LaionXRError, ValueError):
+    """An address, or options of one, that no file system understands."""
+
+
+class UnreachableError(LaionXRError, ConnectionError):
+    """A place that does not answer, or not with what was asked for; the message says what was tried."""
+
+
 class MissingExtraError(LaionXRError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 

@@ -58,7 +58,8 @@ def dataset_info(obj: xr.Dataset | xr.DataArray) -> DatasetInfo:
     betas = obj.get("betas") if isinstance(obj, xr.Dataset) else obj
     plan = plan_of(betas.variable._data) if betas is not None else None
     if plan is not None:
-        entries = [entry for r in plan.readers if (entry := getattr(r, "entry", None)) is not None]
+        parts = plan.parts()[0] if len(plan.voxels) else []
+        entries = [entry for reader, *_ in parts if (entry := getattr(reader, "entry", None)) is not None]
         summary["files to read"] = f"{len(entries)} ({sum(e.size for e in entries) / 1e9:.3g} GB)"
     return DatasetInfo(summary, _sessions(obj), _rois(obj))
 

@@ -12,6 +12,7 @@ import xarray as xr
 from laion_xr.dataset import roi_categories
 from laion_xr.errors import SelectionError, did_you_mean
 from laion_xr.labels import Labels, MatchContext
+from laion_xr.lazy.index import LabelIndex
 from laion_xr.schema import VOXEL
 from laion_xr.voxels import within_sphere
 
@@ -68,7 +69,11 @@ def select(
         if coordinate is None or coordinate.ndim != 1:
             one_dimensional: list[str] = [str(n) for n in obj.coords if obj.coords[n].ndim == 1]
             raise SelectionError(did_you_mean("Coordinate", name, [*one_dimensional, "sphere", "mask"]))
-        narrow(str(coordinate.dims[0]), Labels.of(coordinate.values).match(name, query, context))
+        index = obj.xindexes.get(name)
+        if isinstance(index, LabelIndex):  # knows the labels that an earlier selection left behind
+            narrow(index.dim, index.match(name, query))
+        else:
+            narrow(str(coordinate.dims[0]), Labels.of(coordinate.values).match(name, query, context))
     if sphere is not None:
         narrow(VOXEL, _in_sphere(obj, sphere))
     if mask is not None:

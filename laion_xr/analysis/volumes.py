@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +75,8 @@ def to_nifti(
         values = obj[values]
     voxels = obj.coords[VOXEL].values if VOXEL in obj.coords else None
     if isinstance(values, xr.DataArray):
+        if VOXEL not in values.dims and VOXEL in values.coords:
+            values = values.expand_dims(VOXEL)  # one voxel, selected by a number
         if VOXEL not in values.dims:
             raise SelectionError(f"Expected values with the dim 'voxel', found dims {values.dims}.")
         voxels = values.coords[VOXEL].values if VOXEL in values.coords else voxels
@@ -83,7 +84,10 @@ def to_nifti(
     if voxels is None:
         raise SelectionError("Which voxels the values belong to is not known: the coordinate voxel is not there.")
     grid, affine = geometry(obj)
-    volume = to_volume(np.atleast_1d(np.asarray(values)), np.atleast_1d(voxels), grid, fill)
+    values = np.atleast_1d(np.asarray(values))
+    if values.dtype.kind not in "biufc":
+        raise SelectionError(f"Expected numbers, found {values.dtype}: text has no place in a volume.")
+    volume = to_volume(values, np.atleast_1d(voxels), grid, fill)
     if volume.dtype in (np.float64, np.int64):
         volume = volume.astype(np.float32 if volume.dtype.kind == "f" else np.int32)
     image = nib.Nifti1Image(volume, affine)
@@ -97,11 +101,11 @@ def _save(image: nib.Nifti1Image, path: Path) -> None:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise SelectionError(f"A NIfTI file ends in .nii.gz or .nii, found {path.name!r}.")
     ending = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    handle, partial = tempfile.mkstemp(suffix=ending, prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    # not tempfile: its files are for their owner only, and the permissions would stay
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{ending}")
     try:
         nib.save(image, partial)
-        Path(partial).replace(path)
+        partial.replace(path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise

@@ -1,7 +1,8 @@
 """The command line `laion-xr`: thin over the library.
 
 `commands` and `store_commands` spell arguments and help, and start fast; what a command does lies in a module of its
-own (`info`, `demo`, `simulate`, `store`), loaded when the command runs; `screen` prints and turns errors into sentences.
+own (`info`, `demo`, `simulate`, `store`), loaded when the command runs; `screen` prints and turns errors into
+sentences.
 """
 
 from laion_xr.cli import store_commands as _store_commands  # noqa: F401 - adds its commands to the app

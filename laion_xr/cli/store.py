@@ -140,6 +140,9 @@ def plan(found: IngestPlan, as_json: bool) -> None:
     codec = ", ".join(f"{key} {value}" for key, value in found.codec.items())
     line(f"Stored: chunks of {found.chunks[0]} trials x {found.chunks[1]} voxels, {exactly} ({codec})")
     free = "unknown" if found.free_bytes is None else size_text(found.free_bytes)
+    if not found.to_write:
+        line("Nothing to write: every session is stored, and its source is the same.")
+        return
     line(f"Space: about {size_text(found.store_bytes)}, free {free}")
     clamped = f" of the {found.workers_asked} asked for" if found.workers < found.workers_asked else ""
     line(

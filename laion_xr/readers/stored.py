@@ -1,16 +1,23 @@
-"""Reads betas of an ingested session: a Zarr array `(trial, voxel)` whose voxels are in an order of the store's own."""
+"""Reads betas of an ingested session: a Zarr array `(trial, voxel)` whose voxels are in an order of the store's own.
+
+A session may be replaced by another ingest while it is read. What says of which values it is, the record in its
+metadata, is compared before and after: values are those of one ingest, or there is an error.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
+import time
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laion_xr.errors import CorruptFileError, FileFormatError
+from laion_xr.errors import CorruptFileError, DataNotDownloadedError, FileFormatError, LaionXRError, StoreError
 from laion_xr.location import Location
 from laion_xr.readers.base import AnyArray, IntArray, checked_pick, result_array, trial_positions
 
@@ -19,10 +26,15 @@ if TYPE_CHECKING:
     from zarr.storage import FsspecStore, LocalStore
 
 BETAS, VOXEL = "betas", "voxel"
+METADATA = "zarr.json"
+# Group attribute that says what a session was made from
+RECORD = "laion_xr_store"
 # Fill value of the betas: Zarr returns it, without a word, for a chunk whose file is lost
 LOST = float(np.finfo(np.float32).min)
 # Decoded at once: bounds memory above the result, and is many chunks
 BLOCK_BYTES = 64 << 20
+# A session that is replaced is away for the time between two renames
+ATTEMPTS, PAUSE = 4, 0.05
 
 
 @dataclass(frozen=True)
@@ -65,29 +77,91 @@ class StoredReader:
         Raises
         ------
         CorruptFileError
-            A chunk fails its checksum; `laion-xr verify --repair` writes it anew.
+            A chunk is lost or fails its checksum; `laion-xr verify --repair` writes it anew.
         FileFormatError
             A voxel that the session does not hold.
+        StoreError
+            The session is not there any more, or was replaced by other values.
         """
         rows = checked_pick(trial_positions(trials, self.shape[0]), self.shape[0], "trial")
         picked = checked_pick(voxels, self.shape[1], "voxel")
         out = result_array((len(rows), len(picked)), self.dtype, out)
         if not out.size:
             return out
+        for _ in range(ATTEMPTS):
+            before = self._metadata()
+            failure = self._try(rows, picked, _record(before), out)
+            if self._metadata() == before:
+                if failure is not None:
+                    raise failure
+                return out
+            # replaced meanwhile by the same values, as a repair does: read those
+        raise self._replaced()
+
+    def _metadata(self) -> bytes:
+        """Return the group's metadata, in which the record is that of these values."""
+        path = f"{self.path}/{METADATA}"
+        for attempt in range(ATTEMPTS):
+            try:
+                data = self.location.read_many([path])[path]
+                break
+            except DataNotDownloadedError:
+                if attempt == ATTEMPTS - 1:
+                    raise StoreError(
+                        f"{self.location.show(self.path)} is not in the store any more: open the dataset again, which "
+                        "then reads the session from its source, or ingest it again."
+                    ) from None
+                time.sleep(PAUSE)
+        if _record(data).get("checksum") != self.checksum:
+            raise self._replaced()
+        return data
+
+    def _replaced(self) -> StoreError:
+        return StoreError(
+            f"{self.location.show(self.path)} was replaced by other betas since this dataset was opened: open the "
+            "dataset again."
+        )
+
+    def _try(self, rows: IntArray, picked: IntArray, record: dict[str, Any], out: AnyArray) -> LaionXRError | None:
+        """Fill `out`, or return why not."""
         name = self.location.show(self.path)
         try:
-            group = open_group(self.location, self.path)
-            betas = _array(group, BETAS)
-            columns = _columns(self, picked, name)
-            fill(betas, rows, columns, out)
-        except (ValueError, RuntimeError, OSError, KeyError) as error:
+            ids, columns = _stored_voxels(self, record["checksums"][VOXEL])
+            betas = _array(self, BETAS)
+            if betas.shape != (self.shape[0], len(ids)) or betas.dtype != self.dtype:
+                raise CorruptFileError(
+                    f"expected betas of shape {(self.shape[0], len(ids))}, found {betas.dtype} of {betas.shape}"
+                )
+            fill(betas, rows, _columns(ids, columns, picked, name), out, self._lost)
+            return None
+        except PermissionError:
+            return self.location.denied(self.path)
+        except MemoryError:
+            raise
+        # what a damaged file makes a codec raise is anyone's guess
+        except Exception as error:
             if isinstance(error, FileFormatError) and not isinstance(error, CorruptFileError):
-                raise
-            raise CorruptFileError(
-                f"{name} cannot be read: {error}. Run 'laion-xr verify --repair' on the store, or open with "
-                "source='nifti'."
-            ) from None
-        return out
+                return error
+            damaged = isinstance(error, CorruptFileError) or not isinstance(error, OSError)
+            kind = CorruptFileError if damaged else StoreError
+            text = f"{error}" if isinstance(error, CorruptFileError) else f"{type(error).__name__}: {error}"
+            return kind(
+                f"{name} cannot be read ({text.rstrip('.')}). Run 'laion-xr verify --repair' on the store, or open "
+                "with source='nifti'."
+            )
+
+    def _lost(self, key: str) -> bool:
+        """Whether the file of a chunk is not there."""
+        return not self.location.fs.exists(self.location.at(f"{self.path}/{BETAS}/{key}"))
+
+
+@functools.lru_cache(maxsize=64)
+def _record(metadata: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(metadata).get("attributes", {}).get(RECORD)
+    except (ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def open_group(location: Location, path: str, mode: Any = "r") -> zarr.Group:
@@ -111,7 +185,9 @@ def zarr_store(location: Location, writable: bool = False) -> LocalStore | Fsspe
         )
 
 
-def fill(betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArray) -> None:
+def fill(
+    betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArray, lost: Callable[[str], bool]
+) -> None:
     """Fill `out` with rows and columns of a stored matrix, stretch by stretch, each chunk decoded once.
 
     Parameters
@@ -122,6 +198,13 @@ def fill(betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArra
         Positions, in any order.
     out
         `(len(rows), len(columns))`, written.
+    lost
+        Says whether the chunk of a key is not there; asked where its first value is the fill value.
+
+    Raises
+    ------
+    CorruptFileError
+        A chunk is not there.
     """
     height, width = betas.chunks
     order = np.argsort(columns, kind="stable")
@@ -135,8 +218,11 @@ def fill(betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArra
         for start, stop in _stretches(ordered // width, most):
             low, high = int(ordered[start]), int(ordered[stop - 1]) + 1
             block = np.asarray(betas[first:last, low:high])
-            if (block[0, [0, *range(width - low % width, high - low, width)]] == LOST).any():
-                raise CorruptFileError(f"a chunk of trials {first} to {last - 1} is not there")
+            starts = np.array([0, *range(width - low % width, high - low, width)])
+            for at in starts[block[0, starts] == LOST].tolist():
+                key = betas.metadata.encode_chunk_key((first // height, (low + at) // width))
+                if lost(key):
+                    raise CorruptFileError(f"expected a chunk {BETAS}/{key}, found none")
             if not every:
                 block = block[local]
             where = ordered[start:stop] - low
@@ -168,9 +254,8 @@ def _stretches(chunks: IntArray, most: int) -> Iterator[tuple[int, int]]:
             first = i
 
 
-def _columns(reader: StoredReader, picked: IntArray, name: str) -> IntArray:
+def _columns(ids: IntArray, columns: IntArray, picked: IntArray, name: str) -> IntArray:
     """Return the store's columns of grid ids."""
-    ids, columns = _stored_voxels(reader)
     at = np.minimum(np.searchsorted(ids, picked), len(ids) - 1)
     missing = picked[ids[at] != picked]
     if len(missing):
@@ -183,17 +268,17 @@ def _columns(reader: StoredReader, picked: IntArray, name: str) -> IntArray:
 
 
 @functools.lru_cache(maxsize=32)
-def _stored_voxels(reader: StoredReader) -> tuple[IntArray, IntArray]:
+def _stored_voxels(reader: StoredReader, checksum: int) -> tuple[IntArray, IntArray]:
     # sorted ids and their columns: 4 MB a session, and asked for by every task
-    stored = np.asarray(_array(open_group(reader.location, reader.path), VOXEL)[...])
+    stored = np.asarray(_array(reader, VOXEL)[...])
+    # not by its codec alone: ids of another session, or of a lost chunk, would be betas of other voxels
+    if zlib.crc32(np.ascontiguousarray(stored, dtype="<i8").tobytes()) != checksum:
+        raise CorruptFileError(f"{VOXEL} fails its checksum")
     columns = np.argsort(stored, kind="stable")
     return stored[columns], columns
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def _array(reader: StoredReader, name: str) -> zarr.Array[Any]:
     import zarr  # noqa: PLC0415 - as above
 
-    found = group[name]
-    if not isinstance(found, zarr.Array):
-        raise FileFormatError(f"{group.store_path} has no array {name!r}: ingest the session again.")
-    return found
+    return zarr.open_array(zarr_store(reader.location), path=f"{reader.path}/{name}", mode="r", zarr_format=3)

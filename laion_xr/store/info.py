@@ -10,7 +10,7 @@ from typing import Any
 
 from laion_xr import layout
 from laion_xr.catalog import Catalog
-from laion_xr.errors import LaionXRError, StoreError
+from laion_xr.errors import DataNotDownloadedError, LaionXRError, StoreError
 from laion_xr.location import Location
 from laion_xr.readers.stored import BETAS
 from laion_xr.stored import FORMAT_VERSION, METADATA, RECORD, StoredSession
@@ -90,9 +90,12 @@ def store_info(
         There is no store.
     """
     place = Location.of(store, store_options)
+    try:
+        place.read_bytes(METADATA)
+    except DataNotDownloadedError:
+        # asked first: a listing of what is no store may take for ever
+        raise StoreError(f"{place.url} is not a store: expected its {METADATA}; laion_xr.ingest makes one.") from None
     files = {entry.path: entry.size for entry in place.files("")}
-    if METADATA not in files:
-        raise StoreError(f"{place.url} is not a store: expected its {METADATA}; laion_xr.ingest makes one.")
     catalog = None if root is None else Catalog.scan(root, storage_options)
     sizes: Counter[tuple[str, str]] = Counter()
     for path, size in files.items():

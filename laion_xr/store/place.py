@@ -1,13 +1,17 @@
 """Where a session is written before it appears, and who writes it: locks, leftovers, the move into place.
 
 Locally a session is written into a folder beside the store and renamed into it when it is complete and verified. On an
-object store nothing can be renamed: it is written in place, and what makes it complete is written last.
+object store nothing can be renamed: it is written in place, and what makes it complete, its `zarr.json` with a record,
+is removed first and written last.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +19,12 @@ from pathlib import Path
 import zarr
 from filelock import FileLock
 
+from laion_xr import layout
+from laion_xr.errors import DataNotDownloadedError, StoreError
 from laion_xr.location import Location
-from laion_xr.readers.stored import zarr_store
+from laion_xr.readers.stored import METADATA, zarr_store
+
+STORE_LOCK = "store.lock"
 
 
 @dataclass(frozen=True)
@@ -32,19 +40,29 @@ class Place:
         """Put the complete session into its place, at once for any reader."""
         if not self.store.is_local:
             return
-        target = Path(self.store.url) / self.final
-        source = Path(self.location.url) / self.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        old = source.with_name(f"{source.name}.old")
-        if target.exists():
-            target.rename(old)
-        source.rename(target)
+        source, target = Path(self.location.at(self.path).rstrip("/")), Path(self.store.url) / self.final
+        old = _old(source)
+        with _store_lock(self.store):
+            _forget_consolidated(self.store)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                target.rename(old)
+            source.rename(target)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def workshop(store: Location) -> Path:
-    """Return the folder beside a local store in which sessions are written: the same disk, never listed with it."""
-    return Path(f"{store.url.rstrip('/')}.partial")
+    """Return the folder beside a local store in which sessions are written.
+
+    It must be on the same disk, as a rename does not cross disks: a link is followed, and where the store is a disk of
+    its own (a mount point), or nothing may be written beside it, the folder is inside.
+    """
+    root = Path(store.url).resolve()
+    beside = root.with_name(f"{root.name}.partial")
+    if not root.exists() or beside.is_dir():
+        return beside
+    same_disk = root.stat().st_dev == root.parent.stat().st_dev
+    return beside if same_disk and os.access(root.parent, os.W_OK) else root / ".partial"
 
 
 @contextlib.contextmanager
@@ -55,40 +73,127 @@ def reserved(store: Location, subject: str, session: str) -> Iterator[Place]:
     """
     final = f"{subject}/{session}"
     if not store.is_local:
+        # first of all what says that it is complete: a reader, or a kill, must not find it over missing chunks
+        _forget_consolidated(store)
+        _remove_marker(store, final)
         yield Place(store, final, store, final)
         return
-    folder = workshop(store)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{subject}_{session}"
-    with FileLock(folder / f"{name}.lock"):
+    folder, name = workshop(store), f"{subject}_{session}"
+    with _locked(folder / f"{name}.lock"):
         partial = folder / name
-        # killed between its two renames: the old session goes back, until the new one is complete
-        old, target = folder / f"{name}.old", Path(store.url) / final
-        if old.exists() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            old.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        _recover(store, folder, name)
         try:
-            yield Place(Location(str(folder)), name, store, final)
+            yield Place(Location(str(partial)), "", store, final)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
 def tidy(store: Location) -> None:
-    """Remove the folder beside a store where nobody writes in it."""
+    """Remove what ingests left beside a store, but for the sessions that another process writes now."""
     if not store.is_local:
         return
     folder = workshop(store)
-    for lock in folder.glob("*.lock") if folder.exists() else ():
-        with contextlib.suppress(OSError):
-            lock.unlink()
+    for path in sorted(folder.glob("*.lock")) if folder.is_dir() else ():
+        # a Timeout, of the session's writer, is an OSError
+        with contextlib.suppress(OSError), FileLock(path).acquire(timeout=0):
+            if path.name != STORE_LOCK:
+                _recover(store, folder, path.stem)
+            # under the lock: who waits for it finds the file gone, and makes another
+            path.unlink()
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
 def ensure_groups(store: Location, subjects: list[str]) -> None:
-    """Make the groups of the store and of its subjects, so that it opens as a whole."""
-    target = zarr_store(store, writable=True)
-    for path in ["", *subjects]:
-        zarr.open_group(target, path=path, mode="a", zarr_format=3)
+    """Make the groups of the store and of its subjects, so that it opens as a whole.
+
+    Raises
+    ------
+    StoreError
+        Nothing can be written there.
+    """
+    try:
+        target = zarr_store(store, writable=True)
+        for path in ["", *subjects]:
+            zarr.open_group(target, path=path, mode="a", zarr_format=3)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"The store {store.url} cannot be written: expected a folder, or room for one, found {error}. Check its "
+            "permissions and the disk, or choose another place."
+        ) from error
+
+
+def consolidate_store(store: Location) -> None:
+    """Gather the metadata of all sessions in the store's own, so that it opens as a whole with one request."""
+    if is_consolidated(store):
+        return
+    if not store.is_local:
+        consolidate(store, "")
+        return
+    with _store_lock(store):
+        for left in Path(store.url).glob("zarr.*.partial"):  # Zarr was killed while it wrote its metadata
+            left.unlink()
+        consolidate(store, "")
+
+
+def consolidate(store: Location, path: str) -> None:
+    """Gather a group's metadata in one place: plain `xr.open_zarr` warns without."""
+    with warnings.catch_warnings():
+        # that other readers may not know it yet; they read the arrays' own metadata
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(zarr_store(store, writable=True), path=path, zarr_format=3)
+
+
+def is_consolidated(store: Location) -> bool:
+    """Whether the store's metadata hold those of all sessions."""
+    metadata = json.loads(store.read_many([METADATA])[METADATA])
+    return metadata.get("consolidated_metadata") is not None
+
+
+def _forget_consolidated(store: Location) -> None:
+    # before a session appears or changes: the store must never describe arrays as they were
+    if is_consolidated(store):
+        target = zarr_store(store, writable=True)
+        zarr.open_group(target, mode="r+", zarr_format=3, use_consolidated=False).update_attributes({})
+
+
+def _remove_marker(store: Location, final: str) -> None:
+    with contextlib.suppress(FileNotFoundError, DataNotDownloadedError):
+        store.fs.rm_file(store.at(f"{final}/{METADATA}"))
+
+
+def _recover(store: Location, folder: Path, name: str) -> None:
+    """Remove what a killed ingest left of a session; under the session's lock."""
+    subject, _, session = name.partition("_")
+    if not (layout.is_subject(subject) and layout.is_session(session)):
+        return
+    old, target = _old(folder / name), Path(store.url) / subject / session
+    if old.exists() and not target.exists():
+        # killed between its two renames: the old session goes back, until the new one is complete
+        target.parent.mkdir(parents=True, exist_ok=True)
+        old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _old(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.old")
+
+
+def _store_lock(store: Location) -> contextlib.AbstractContextManager[None]:
+    return _locked(workshop(store) / STORE_LOCK)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, in a folder that another process may remove when it finds nothing in it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            lock = FileLock(path)
+            lock.acquire()
+            break
+    try:
+        yield
+    finally:
+        lock.release()
