@@ -11,22 +11,26 @@ import resource
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-# The piece sets up with PREPARE (not timed), then runs BODY (timed). The peak is the process's own: on Linux that of
-# /proc, as what getrusage says begins with the parent's.
+# The piece sets up with PREPARE (not timed), runs BODY (timed), then AFTER (not timed: looks at what came out). The
+# peak is the process's own: on Linux that of /proc, as what getrusage says begins with the parent's.
 _TEMPLATE = """
 import json, pathlib, resource, sys, time
 {prepare}
-start = time.perf_counter()
+started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
 {body}
-seconds = time.perf_counter() - start
+seconds, now = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 status = pathlib.Path("/proc/self/status")
 if status.exists():
     peak = next(int(x.split()[1]) * 1024 for x in status.read_text().splitlines() if x.startswith("VmHWM"))
 else:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print("RESULT " + json.dumps({{"seconds": seconds, "peak": peak, "note": globals().get("note")}}))
+{after}
+print("RESULT " + json.dumps({{"seconds": seconds, "peak": peak, "note": globals().get("note"), "cpu": cpu}}))
 """
 
 
@@ -38,16 +42,17 @@ def cpu_seconds() -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a piece: seconds, peak memory of its process in bytes, whatever it noted."""
+    """One run of a piece: seconds, peak memory of its process in bytes, whatever it noted, processor seconds."""
 
     seconds: float
     peak: int
-    note: object
+    note: Any
+    cpu: float = 0.0
 
 
-def run(prepare: str, body: str) -> Run:
+def run(prepare: str, body: str, after: str = "") -> Run:
     """Run a piece of code in a process of its own."""
-    code = _TEMPLATE.format(prepare=prepare, body=body)
+    code = _TEMPLATE.format(prepare=prepare, body=body, after=after)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     line = next((x for x in done.stdout.splitlines() if x.startswith("RESULT ")), None)
     if line is None:
@@ -55,12 +60,12 @@ def run(prepare: str, body: str) -> Run:
     return Run(**json.loads(line.removeprefix("RESULT ")))
 
 
-def in_turn(pieces: dict[str, tuple[str, str]], rounds: int) -> dict[str, list[Run]]:
+def in_turn(pieces: Mapping[str, tuple[str, ...]], rounds: int) -> dict[str, list[Run]]:
     """Run every piece once a round, in turn."""
     found: dict[str, list[Run]] = {name: [] for name in pieces}
     for _ in range(rounds):
-        for name, (prepare, body) in pieces.items():
-            found[name].append(run(prepare, body))
+        for name, piece in pieces.items():
+            found[name].append(run(*piece))
             print(f"  {name:42} {found[name][-1].seconds:8.2f} s  {found[name][-1].peak / 1e6:8.0f} MB", flush=True)
     return found
 

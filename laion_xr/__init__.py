@@ -13,7 +13,7 @@ from laion_xr.simulate import simulate
 
 if TYPE_CHECKING:
     from laion_xr.store.ingest import ingest
-    from laion_xr.store.plan import plan_ingest
+    from laion_xr.store.survey import plan_ingest
     from laion_xr.store.verify import verify
 
 __all__ = ["__version__", "decode_budget", "ingest", "plan_ingest", "set_decode_budget", "simulate", "verify"]

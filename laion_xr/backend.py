@@ -12,6 +12,7 @@ from xarray.backends import BackendEntrypoint
 
 import laion_xr.accessor  # noqa: F401 - registers .laion as soon as a dataset is opened
 from laion_xr import layout
+from laion_xr.access.cache import OFFLINE, with_cache
 from laion_xr.access.configuration import data_dir, store_dir
 from laion_xr.catalog import Catalog
 from laion_xr.dataset import subject_dataset
@@ -58,6 +59,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         store: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         label_index: bool = True,
+        cache_catalog: bool | str = False,
     ) -> xr.Dataset:
         """Open a subject (or the stimuli, or a model file) as a Dataset; reads no betas.
 
@@ -92,9 +94,13 @@ class LaionBackendEntrypoint(BackendEntrypoint):
             A store made by `laion_xr.ingest`; None for that of `LAION_XR_STORE`, if it is set. Sessions that it lacks,
             or that were made from other files, are read from the source.
         storage_options
-            Options of the fsspec file system.
+            Options of the fsspec file system of the root, and of the store where it is remote too (a UPath brings its
+            own). `s3://laion-fmri` needs none.
         label_index
             False opens without the label indexes; `.laion.index_labels()` makes them.
+        cache_catalog
+            Of a remote root: True keeps what opening reads (listings, tables, headers, masks; never betas) in the cache
+            folder, and asks again only for what changed; `"offline"` opens from there without any request.
 
         Returns
         -------
@@ -113,6 +119,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         >>> ds.sel(roi="FFA1", noise_ceiling=slice(30, None)).betas  # doctest: +SKIP
         """
         location, implied = locate(filename_or_obj, storage_options)
+        location = with_cache(location, cache_catalog)
         parts = (group or "").strip("/").split("/") if group else []
         if parts == [STIMULI_GROUP]:
             return _closable(_dropped(stimuli_dataset(location), drop_variables))
@@ -136,7 +143,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
                 stimuli=stimuli,
                 embeddings=embeddings,
                 source=source,
-                store=_store(store, storage_options),
+                store=_store(store, storage_options, cache_catalog == OFFLINE),
                 label_index=label_index,
                 drop_variables=_names(drop_variables),
             )
@@ -150,6 +157,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         subject: str | int | Iterable[str | int] | None = None,
         group: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        cache_catalog: bool | str = False,
         **kwargs: Any,
     ) -> dict[str, xr.Dataset]:
         """Open every subject, and the stimuli: `{"/": ..., "/sub-01": ..., "/stimuli": ...}`.
@@ -157,6 +165,8 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         `subject` narrows the subjects (one or several); other arguments go to `open_dataset` of each.
         """
         location, implied = locate(filename_or_obj, storage_options)
+        location = with_cache(location, cache_catalog)
+        kwargs |= {"storage_options": storage_options, "cache_catalog": cache_catalog}  # for the store
         catalog = Catalog.scan(location)
         if group:
             return {"/": self.open_dataset(location, drop_variables=drop_variables, group=group, **kwargs)}
@@ -205,13 +215,22 @@ def _one_subject(subject: str | int | None, group: str | None, implied: str | No
     return given[0] if given else None
 
 
-def _store(store: Any, storage_options: Mapping[str, Any] | None) -> Location | None:
+def _store(store: Any, storage_options: Mapping[str, Any] | None, offline: bool) -> Location | None:
     configured = store if store is not None else store_dir()
-    return None if configured is None else Location.of(configured, storage_options if _is_remote(configured) else None)
-
-
-def _is_remote(place: Any) -> bool:
-    return not Location.of(place).is_local
+    if configured is None:
+        return None
+    found = Location.of(configured)
+    if found.is_local:
+        return found
+    if offline:
+        if store is None:
+            return None
+        raise SelectionError(
+            f"cache_catalog='offline' makes no request, and the store {found.url} is remote: give a store on this "
+            "machine, or open with cache_catalog=True."
+        )
+    # a UPath brings options of its own, which may be other credentials than those of the root
+    return found if found.storage_options else Location.of(configured, storage_options)
 
 
 def _names(drop_variables: str | Iterable[str] | None) -> list[str]:

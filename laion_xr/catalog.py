@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from numbers import Integral
 from types import MappingProxyType
 
 from laion_xr import layout
@@ -117,10 +119,12 @@ class SubjectCatalog:
                     f"{layout.session_path(self.subject, 'ses-01', 'betas').rpartition('/')[2]}; download them first."
                 )
             return found
-        wanted = {self.session(n).session for n in ([names] if isinstance(names, (str, int)) else names)}
+        if isinstance(names, (str, Integral)):
+            names = [str(names)]
+        wanted = {self.session(n).session for n in names} if isinstance(names, Iterable) else set()
         if not wanted:
             raise SelectionError(
-                f"sessions names no session: leave it out for all of {self.subject}, or choose of "
+                f"sessions={names!r} names no session: leave it out for all of {self.subject}, or choose of "
                 f"{describe_names(s.session for s in readable)}."
             )
         chosen = tuple(s for s in self.sessions if s.session in wanted)
@@ -179,9 +183,10 @@ class Catalog:
         location = root if isinstance(root, Location) else Location.of(root, storage_options)
         subjects = tuple(n for n in location.folders(layout.BETAS_DIR) if layout.is_subject(n))
         if not subjects:
+            found = "none" if location.exists() else "that there is nothing of this name at all"
             raise NotALaionDatasetError(
                 f"{location.url} does not hold the LAION-fMRI dataset: expected subjects' folders in "
-                f"{layout.BETAS_DIR} (such as {layout.subject_dir('sub-01')}), found none; check the root, or "
+                f"{layout.BETAS_DIR} (such as {layout.subject_dir('sub-01')}), found {found}; check the root, or "
                 "download the data."
             )
         return cls(location, subjects)
@@ -230,9 +235,9 @@ def fingerprint(entries: Iterable[FileEntry]) -> str:
 
 def scan_subject(location: Location, subject: str) -> SubjectCatalog:
     """List what is there of one subject."""
-    listed = {e.path: e for e in location.files(layout.subject_dir(subject))}
-    roi_files = location.files(layout.roi_dir(subject))
-    anatomy = tuple(location.files(layout.anatomical_dir(subject)))
+    folders = (layout.subject_dir(subject), layout.roi_dir(subject), layout.anatomical_dir(subject))
+    betas_files, roi_files, anatomy = _listings(location, folders)
+    listed = {e.path: e for e in betas_files}
     sessions = _sessions(subject, listed)
     maps = {k: e for k in layout.SUBJECT_MAPS if (e := _nifti(listed, layout.subject_path(subject, k, "")))}
     mask = _nifti({e.path: e for e in anatomy}, layout.brain_mask_path(subject, ""))
@@ -255,9 +260,16 @@ def scan_subject(location: Location, subject: str) -> SubjectCatalog:
         maps=maps,
         rois=rois,
         roi_surfaces=surfaces,
-        anatomy=anatomy,
+        anatomy=tuple(anatomy),
         missing=tuple(_missing(subject, sessions, maps, rois)),
     )
+
+
+def _listings(location: Location, folders: Sequence[str]) -> list[list[FileEntry]]:
+    if location.is_local:
+        return [location.files(folder) for folder in folders]
+    with ThreadPoolExecutor(len(folders)) as pool:  # the latency of one listing, not of three
+        return list(pool.map(location.files, folders))
 
 
 def _sessions(subject: str, listed: Mapping[str, FileEntry]) -> tuple[SessionFiles, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -192,13 +193,13 @@ def _data_variables(
         found["betas"] = _variable("betas", plan, {"preferred_chunks": chunks})
     for name in schema.SUBJECT_MAP_VARIABLES:
         if name in catalog.maps and name not in drop:
-            reader = NiftiReader(catalog.location, catalog.maps[name], axis.grid, 1)
+            reader = NiftiReader(catalog.location.uncached, catalog.maps[name], axis.grid, 1)
             plan = ReadPlan((reader,), voxels, np.zeros(1, dtype=np.intp), kept=(False, True), name=name)
             found[name] = _variable(name, plan)
     for name, kind in schema.SESSION_MAP_FILES.items():
         entries = [o.files.files.get(kind) for o in opened]
         if name not in drop and any(entries):
-            readers = tuple(_map_reader(catalog.location, e, axis, schema.FIELDS[name].dtype) for e in entries)
+            readers = tuple(_map_reader(catalog.location.uncached, e, axis, schema.FIELDS[name].dtype) for e in entries)
             found[name] = _variable(name, ReadPlan(readers, voxels, name=name))
     return found
 
@@ -249,6 +250,7 @@ def _narrow(
         codes, names = pd.factorize(variables["roi"].values)
         voxels &= RoiQuery(names, categories).match(roi)[codes]
     if nc_threshold is not None:
+        _check_number(nc_threshold)
         warn_of_fraction(nc_threshold)
         if _ceiling_entry(catalog, noise_ceiling) is None:
             path = layout.subject_path(catalog.subject, f"noise_ceiling_{noise_ceiling}")
@@ -264,3 +266,8 @@ def _narrow(
             raise SelectionError(f"stimuli is 'shared', 'unique' or None, found {stimuli!r}.")
         picks[schema.TRIAL] = np.flatnonzero(table["unique_or_shared"].to_numpy() == stimuli)
     return ds.isel(picks) if picks else ds
+
+
+def _check_number(nc_threshold: object) -> None:
+    if not isinstance(nc_threshold, Real):
+        raise SelectionError(f"nc_threshold is a number in percent, found {nc_threshold!r}.")

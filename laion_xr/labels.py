@@ -155,6 +155,7 @@ class Labels:
 
     def _known_numbers(self, item: Any) -> list[object]:
         there = np.unique(self.codes) if self.known is None else self.known
+        there = there[there == there]  # without NaN
         if len(there) <= 20:
             return list(there.tolist())
         nearest = there[np.argsort(np.abs(there.astype(float) - float(item)))[:3]].tolist()

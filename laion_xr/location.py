@@ -1,29 +1,35 @@
 """A place that files are read from: a folder or any fsspec address, with its storage options.
 
-The only module that knows fsspec. Picklable: the file system is made anew where it is used.
+With `laion_xr.address` the only module that knows fsspec. Picklable: the file system is made anew where it is used.
+Every request to a remote place goes through `Location.ask`, which tries again what may pass.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_xr.errors import DataNotDownloadedError, FileAccessError
+from laion_xr.address import advice, file_system, independent_options
+from laion_xr.errors import DataNotDownloadedError, FileAccessError, LaionXRError
+from laion_xr.listing import FileEntry as FileEntry
+from laion_xr.listing import listed_file, local_files, local_folders, relative_path
+from laion_xr.ranged import RangedFile
+from laion_xr.remote import explained, is_foreign, is_transient, persistently, status_of
 
+T = TypeVar("T")
 
-class FileEntry(NamedTuple):
-    """A file that a listing found: path relative to the root, size in bytes, time or tag of its last change."""
-
-    path: str
-    size: int
-    changed: str
+# What a listing does not tell is asked for file by file (plain HTTP), so many at a time
+ASKED_AT_ONCE = 16
+_RANGE_NOT_SATISFIABLE = 416
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,12 @@ class Location:
 
     @classmethod
     def of(cls, root: object, storage_options: Mapping[str, Any] | None = None) -> Location:
-        """Return the location of a str, PathLike, UPath or fsspec address.
+        """Return the location of a str, PathLike, UPath or fsspec address; a location as it is.
 
         The storage options of a UPath are kept; those given win.
         """
+        if isinstance(root, Location):
+            return root
         options = {**dict(getattr(root, "storage_options", None) or {}), **dict(storage_options or {})}
         if isinstance(root, os.PathLike):
             text = os.fspath(root)
@@ -57,14 +65,24 @@ class Location:
         return "://" not in self.url and "::" not in self.url
 
     @property
+    def uncached(self) -> Location:
+        """The same place with no cache in front of it: what a reader keeps."""
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options for a library that makes its requests itself (Zarr), which then tries them again by itself."""
+        return independent_options(self.url, self.storage_options)
+
+    @property
     def fs(self) -> fsspec.AbstractFileSystem:
-        """The file system; fsspec caches it a process."""
-        return url_to_fs(self.url, **self.storage_options)[0]
+        """The file system; fsspec caches it a process. It tries nothing again: `ask` does."""
+        return file_system(self.url, self.storage_options)[0]
 
     @property
     def base(self) -> str:
         """The root as the file system spells it."""
-        return str(url_to_fs(self.url, **self.storage_options)[1]).rstrip("/")
+        return file_system(self.url, self.storage_options)[1]
 
     def at(self, relative: str) -> str:
         """Return the full path of a file, as the file system spells it."""
@@ -74,63 +92,172 @@ class Location:
         """Return the location of a folder inside."""
         return Location(f"{self.url}/{relative}", self.storage_options)
 
+    def exists(self) -> bool:
+        """Whether there is such a folder, bucket or prefix at all."""
+        if self.is_local:
+            return os.path.exists(self.url)
+        return self.ask("", lambda fs: bool(fs.exists(self.base)))
+
     def folders(self, relative: str) -> list[str]:
         """Return the sorted names of the folders directly inside a folder; none where it does not exist."""
-        try:
-            rows = self.fs.ls(self.at(relative) if relative else self.at("").rstrip("/"), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except PermissionError as error:
-            raise self.denied(relative) from error
+        path = self.at(relative).rstrip("/")
+        if self.is_local:
+            return sorted(local_folders(path))
+
+        def listed(fs: fsspec.AbstractFileSystem) -> list[dict[str, Any]]:
+            fs.invalidate_cache(path)  # S3 would answer with what it listed an hour ago
+            try:
+                return cast(list[dict[str, Any]], fs.ls(path, detail=True))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+        rows = self.ask(relative, listed)
         return sorted(row["name"].rstrip("/").rpartition("/")[2] for row in rows if row["type"] == "directory")
 
     def files(self, relative: str) -> list[FileEntry]:
         """Return every file below a folder, in one listing; none where it does not exist."""
         if self.is_local:
-            return sorted(_walk(self.url, relative))
-        try:
-            rows = self.fs.find(self.at(relative), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except PermissionError as error:
-            raise self.denied(relative) from error
+            return sorted(local_files(self.url, relative))
+
+        def found(fs: fsspec.AbstractFileSystem) -> dict[str, dict[str, Any]]:
+            try:
+                return cast(dict[str, dict[str, Any]], fs.find(self.at(relative), detail=True))
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+
+        rows = self.ask(relative, found)
+        silent = [name for name, row in rows.items() if row.get("size") is None]
+        if silent:
+            # a plain HTTP listing: names only
+            with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(silent))) as pool:
+                rows |= dict(zip(silent, pool.map(self._described, silent), strict=True))
         base = self.base
-        return sorted(
-            FileEntry(_relative(name, base), int(row.get("size") or 0), _changed(row)) for name, row in rows.items()
-        )
+        return sorted(listed_file(name, base, row) for name, row in rows.items())
 
-    def open(self, relative: str) -> BinaryIO:
-        """Open a file for reading from its beginning, seekable, unbuffered where it is local."""
-        try:
-            if self.is_local:
-                return open(self.at(relative), "rb", buffering=0)
-            return self.fs.open(self.at(relative), "rb")  # type: ignore[no-any-return]
-        except FileNotFoundError:
-            raise self.missing(relative) from None
-        except PermissionError:
-            raise self.denied(relative) from None
+    def open(self, relative: str, size: int | None = None) -> BinaryIO:
+        """Open a file for reading from its beginning, seekable, unbuffered where it is local.
 
-    def read_bytes(self, relative: str) -> bytes:
-        """Return the whole of a (small) file."""
-        with self.open(relative) as file:
-            return file.read()
-
-    def read_many(self, relatives: Iterable[str], end: int | None = None) -> dict[str, bytes]:
-        """Return several small files, or their first `end` bytes: concurrently where the place is remote."""
-        names = list(relatives)
+        `size` is that of the listing, where it is known: a remote place need not be asked for it.
+        """
         if self.is_local:
-            return {name: self._head(name, end) for name in names}
-        blocks = self.fs.cat_ranges(
-            [self.at(n) for n in names], [0] * len(names), [end] * len(names), on_error="return"
-        )
-        for name, block in zip(names, blocks, strict=True):
-            if isinstance(block, PermissionError):
-                raise self.denied(name) from None
-            if isinstance(block, FileNotFoundError):
-                raise self.missing(name) from None
-            if isinstance(block, Exception):
-                raise block
-        return dict(zip(names, blocks, strict=True))
+            try:
+                return open(self.at(relative), "rb", buffering=0)
+            except FileNotFoundError:
+                raise self.missing(relative) from None
+            except PermissionError:
+                raise self.denied(relative) from None
+        length = size or self.ask(relative, lambda fs: int(fs.size(self.at(relative)) or 0))
+        name = self.show(relative)
+        return cast(BinaryIO, RangedFile(lambda start, end: self.read_range(relative, start, end), length, name))
+
+    def read_range(
+        self, relative: str, start: int, end: int | None, *, fs: Any = None, stop: threading.Event | None = None
+    ) -> bytes:
+        """Return the bytes of a remote file from `start` up to `end`, or to its end.
+
+        `fs` is the file system where the caller holds it already; `stop` gives up waiting for another attempt.
+        """
+        path = self.at(relative)
+        block = self.ask(relative, lambda fs: cast(bytes, fs.cat_file(path, start=start, end=end)), fs=fs, stop=stop)
+        if end is not None and len(block) > end - start:  # an HTTP server that answers a range with the whole file
+            raise FileAccessError(
+                f"{self.show(relative)} cannot be read in parts: its server does not answer range requests. "
+                "Download the file and read it from disk."
+            )
+        return block
+
+    def read_bytes(self, file: str | FileEntry) -> bytes:
+        """Return the whole of a (small) file."""
+        return next(iter(self.read_many([file]).values()))
+
+    def read_many(
+        self,
+        files: Iterable[str | FileEntry],
+        end: int | None = None,
+        refused: MutableMapping[str, LaionXRError] | None = None,
+    ) -> dict[str, bytes]:
+        """Return several small files by path, or their first `end` bytes: concurrently where the place is remote.
+
+        Parameters
+        ----------
+        files
+            Paths, or entries of a listing (a cache in front of the place knows then whether its copies are valid).
+        end
+            Number of bytes of each; None for all.
+        refused
+            Takes up the errors of files that may not be read, instead of raising the first.
+        """
+        names = [file.path if isinstance(file, FileEntry) else file for file in files]
+        found: dict[str, bytes] = {}
+        failing: list[str] = []
+
+        def batch(fs: fsspec.AbstractFileSystem) -> None:
+            # what came before is kept: only what failed is asked for again
+            todo = [name for name in names if name not in found and name not in (refused or ())]
+            blocks = fs.cat_ranges([self.at(n) for n in todo], [0] * len(todo), [end] * len(todo), on_error="return")
+            failures = {}
+            for name, block in zip(todo, blocks, strict=True):
+                if isinstance(block, bytes):
+                    found[name] = block[:end]
+                elif status_of(block) == _RANGE_NOT_SATISFIABLE:
+                    found[name] = b""  # on S3 an empty file has no first byte
+                elif is_transient(block):
+                    failures[name] = block
+                elif refused is not None and isinstance(error := self._error(name, block), FileAccessError):
+                    refused[name] = error
+                else:
+                    raise self._error(name, block) from None
+            failing[:] = failures
+            if failures:
+                raise failures[failing[0]]
+
+        if self.is_local:
+            for name in names:
+                try:
+                    found[name] = self._head(name, end)
+                except FileAccessError as error:
+                    if refused is None:
+                        raise
+                    refused[name] = error
+        elif names:
+            self.ask(lambda: (failing or names)[0], batch)
+        return {name: found[name] for name in names if name in found}
+
+    def ask(
+        self,
+        relative: str | Callable[[], str],
+        request: Callable[[fsspec.AbstractFileSystem], T],
+        *,
+        fs: fsspec.AbstractFileSystem | None = None,
+        stop: threading.Event | None = None,
+    ) -> T:
+        """Return what a request to the file system returns; while it fails in a way that may pass, it is made again.
+
+        `relative` is what it is about, for messages: a path, or a function that returns it. `fs` is the file system
+        where the caller holds it already. `stop` is set by another thread to give up at once.
+
+        Raises
+        ------
+        UnreachableError, DataNotDownloadedError, FileAccessError
+            It failed to the end; there is no such file; it may not be read.
+        """
+        asked = self.fs if fs is None else fs
+        try:
+            return persistently(lambda: request(asked), lambda: self.show(_called(relative)), stop)
+        except LaionXRError:
+            raise
+        except (FileNotFoundError, PermissionError) as error:
+            raise self._error(_called(relative), error) from None
+
+    @contextmanager
+    def explained(self, relative: str) -> Iterator[None]:
+        """Give the errors of a remote file system our words, for a library that makes its requests itself."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_local or isinstance(error, LaionXRError) or not is_foreign(error):
+                raise
+            raise self._error(relative, error) from None
 
     def missing(self, relative: str) -> DataNotDownloadedError:
         """Return the error for a file that is not there, or that is a link to data that was not fetched."""
@@ -141,51 +268,36 @@ class Location:
             )
         return DataNotDownloadedError(f"{self.show(relative)} is not there: download it, or check the root {self.url}.")
 
-    def denied(self, relative: str) -> FileAccessError:
+    def denied(self, relative: str, reason: str = "") -> FileAccessError:
         """Return the error for a file that may not be read."""
-        return FileAccessError(
-            f"{self.show(relative)} may not be read by this user (permission denied): "
-            "check its permissions, or the credentials in storage_options."
-        )
+        if self.is_local:
+            return FileAccessError(
+                f"{self.show(relative)} may not be read by this user (permission denied): check its permissions."
+            )
+        said = f" ({reason})" if reason else ""
+        todo = advice(self.url, self.storage_options)
+        return FileAccessError(f"{self.show(relative)} may not be read: access was denied{said}; {todo}.")
 
     def show(self, relative: str) -> str:
         """Return the full address of a file, for messages."""
-        return f"{self.url}/{relative}"
+        return f"{self.url}/{relative}".rstrip("/")
+
+    def _error(self, relative: str, error: Exception) -> Exception:
+        found = explained(error, self.show(relative))
+        if isinstance(found, LaionXRError):
+            return found
+        return self.missing(relative) if isinstance(found, FileNotFoundError) else self.denied(relative, str(found))
+
+    def _described(self, path: str) -> dict[str, Any]:
+        try:
+            return cast(dict[str, Any], self.ask(relative_path(path, self.base), lambda fs: fs.info(path)))
+        except LaionXRError:
+            return {}  # it stays unknown; reading it will say why
 
     def _head(self, relative: str, end: int | None) -> bytes:
         with self.open(relative) as file:
             return file.read() if end is None else file.read(end)
 
 
-def _walk(root: str, relative: str) -> Iterable[FileEntry]:
-    # os.scandir: a third of the time of fsspec's find, which builds a dict a file
-    stack = [f"{root}/{relative}" if relative else root]
-    while stack:
-        try:
-            with os.scandir(stack.pop()) as rows:
-                for row in rows:
-                    if row.is_dir():
-                        stack.append(row.path)
-                    else:
-                        try:
-                            stat = row.stat()
-                        except FileNotFoundError:  # a dangling link: an annexed file that was not fetched
-                            stat = row.stat(follow_symlinks=False)
-                        yield FileEntry(_relative(row.path, root), stat.st_size, str(stat.st_mtime_ns))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except PermissionError as error:
-            raise FileAccessError(
-                f"{error.filename} may not be listed by this user (permission denied): check its permissions."
-            ) from None
-
-
-def _relative(path: str, base: str) -> str:
-    return path.removeprefix(base).lstrip("/").replace(os.sep, "/")
-
-
-def _changed(row: Mapping[str, Any]) -> str:
-    for key in ("ETag", "etag", "LastModified", "mtime", "created"):
-        if row.get(key) is not None:
-            return str(row[key]).strip('"')
-    return ""
+def _called(relative: str | Callable[[], str]) -> str:
+    return relative if isinstance(relative, str) else relative()

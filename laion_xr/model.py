@@ -42,7 +42,8 @@ def model_dataset(catalog: SubjectCatalog, session: str) -> xr.Dataset:
     arrays = list_arrays(catalog.location, entry)
     dims = _dims(arrays)
     variables = {
-        _name(info): _variable(Hdf5ArraySource.of(catalog.location, entry, info), info, dims) for info in arrays
+        _name(info): _variable(Hdf5ArraySource.of(catalog.location.uncached, entry, info), info, dims)
+        for info in arrays
     }
     ds = xr.Dataset(variables)
     ds.attrs = {"subject": catalog.subject, "session": files.session}

@@ -58,10 +58,14 @@ _NO_CREDENTIALS = frozenset(
     }
 )
 
+# The last two are what libraries raise of options that they do not know
+_WRAPPED = (OSError, TypeError, ValueError)
+_LIBRARIES = frozenset({"adlfs", "aiobotocore", "aiohttp", "botocore", "gcsfs", "s3fs"})
+
 _LOG = logging.getLogger(__name__)
 
 
-def persistently(request: Callable[[], T], what: str, stop: threading.Event | None = None) -> T:
+def persistently(request: Callable[[], T], what: Callable[[], str], stop: threading.Event | None = None) -> T:
     """Return what a request returns; try again, at growing intervals, while it fails in a way that may pass.
 
     Parameters
@@ -69,7 +73,7 @@ def persistently(request: Callable[[], T], what: str, stop: threading.Event | No
     request
         The request; it may be made several times.
     what
-        Full address that is asked, for messages.
+        Returns the full address that is asked, for messages.
     stop
         Set by another thread to give up at once, without another attempt.
 
@@ -87,28 +91,29 @@ def persistently(request: Callable[[], T], what: str, stop: threading.Event | No
         sleep,
         sleep_using_event,
         stop_after_attempt,
-        stop_after_delay,
         stop_any,
+        stop_before_delay,
         stop_when_event_set,
-        wait_exponential_jitter,
+        wait_exponential,
+        wait_random,
     )
 
-    ends = [stop_after_attempt(ATTEMPTS), stop_after_delay(PATIENCE)]
+    ends = [stop_after_attempt(ATTEMPTS), stop_before_delay(PATIENCE)]
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
-        wait=wait_exponential_jitter(FIRST_PAUSE, LONGEST_PAUSE, jitter=FIRST_PAUSE),
+        wait=wait_exponential(FIRST_PAUSE, LONGEST_PAUSE) + wait_random(0, FIRST_PAUSE),
         stop=stop_any(*ends, *([stop_when_event_set(stop)] if stop is not None else [])),
         sleep=sleep if stop is None else sleep_using_event(stop),
-        before_sleep=lambda state: _tell(state, what),
+        before_sleep=lambda state: _tell(state, what()),
         reraise=True,
     )
     started = time.monotonic()
     try:
         return retrying(request)
-    except LaionXRError:
-        raise
     except Exception as error:
-        found = explained(error, what, int(retrying.statistics["attempt_number"]), time.monotonic() - started)
+        if isinstance(error, LaionXRError) or not (is_foreign(error) or isinstance(error, _WRAPPED)):
+            raise
+        found = explained(error, what(), int(retrying.statistics["attempt_number"]), time.monotonic() - started)
         # where it is not the network's doing, the traceback says whose
         raise found from None if is_transient(error) or not isinstance(found, LaionXRError) else error
 
@@ -142,9 +147,15 @@ def is_transient(error: BaseException) -> bool:
         return status in TRANSIENT_STATUS
     if isinstance(error, (FileNotFoundError, PermissionError)):
         return False
-    if isinstance(error, (TimeoutError, EOFError)) or _is_any(error, _BROKEN_CONNECTION):
+    if isinstance(error, TimeoutError) or _is_any(error, _BROKEN_CONNECTION):
         return True
     return isinstance(error, OSError) and error.errno in _BROKEN_ERRNO
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Whether an error is the word of a server, or of a library that talks to one."""
+    library = type(error).__module__.partition(".")[0]
+    return library in _LIBRARIES or status_of(error) is not None or is_transient(error)
 
 
 def status_of(error: BaseException | None) -> int | None:

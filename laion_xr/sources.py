@@ -6,12 +6,9 @@ Everything that opening a subject reads from disk is read here, in a few batches
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +21,7 @@ from laion_xr.errors import (
     FileAccessError,
     FileFormatError,
     IncompleteDataWarning,
+    LaionXRError,
     SelectionError,
     StaleStoreWarning,
     StoreError,
@@ -34,18 +32,14 @@ from laion_xr.readers.base import IntArray, Reader
 from laion_xr.readers.hdf5 import Hdf5Reader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.nifti_header import NiftiHeader, read_header, read_headers
-from laion_xr.readers.volumes import read_mask_ids
+from laion_xr.readers.volumes import read_mask, read_masks_ids
 from laion_xr.stored import StoredSession, stored_sessions
 from laion_xr.trials import check_count, parse_trials, unknown_trials, warn_without_table
 
 MASKS = {"anatomical": "brain_mask", "rsquare": "r2_mean"}
 SOURCES = ("auto", "store", "nifti", "hdf5")
-# Small files at once: locally for the two cores that inflate them, remotely for the latency
-THREADS = {True: 4, False: 16}
 
 Grid = tuple[int, int, int]
-T = TypeVar("T")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +59,6 @@ class OpenedSession:
     files: SessionFiles
     reader: Reader
     table: pd.DataFrame
-
-
-def in_parallel(location: Location, function: Callable[[Item], T], items: Iterable[Item]) -> list[T]:
-    """Apply a function that reads a small file to each item, a few at once."""
-    todo = list(items)
-    if len(todo) < 2:
-        return [function(item) for item in todo]
-    with ThreadPoolExecutor(min(THREADS[location.is_local], len(todo))) as pool:
-        return list(pool.map(function, todo))
 
 
 def voxel_axis(catalog: SubjectCatalog, mask_source: str) -> VoxelAxis:
@@ -112,15 +97,20 @@ def voxel_axis(catalog: SubjectCatalog, mask_source: str) -> VoxelAxis:
                 f"download it{hint}."
             )
     entry = catalog.maps[MASKS[mask_source]]
-    header = read_header(catalog.location, entry)
-    return VoxelAxis(read_mask_ids(catalog.location, entry, header.grid), header.grid, header.affine, mask_source)
+    ids, header = read_mask(catalog.location, entry)
+    return VoxelAxis(ids, header.grid, header.affine, mask_source)
 
 
-def read_tables(catalog: SubjectCatalog) -> dict[str, pd.DataFrame]:
-    """Return the trial table of each session that has one, in one batch; held-out ones (403) are left out."""
+def read_tables(
+    catalog: SubjectCatalog, refused: MutableMapping[str, LaionXRError] | None = None
+) -> dict[str, pd.DataFrame]:
+    """Return the trial table of each session that has one, in one batch.
+
+    `refused` takes up the errors of those that may not be read, by path, instead of raising the first.
+    """
     entries = {s.session: s.files["trials"] for s in catalog.sessions if "trials" in s.files}
     location = catalog.location
-    data, _ = _tolerant(location, entries, lambda e: location.read_many([x.path for x in e.values()]))
+    data = location.read_many(entries.values(), refused=refused)
     return {
         session: parse_trials(data[entry.path], session, location.show(entry.path))
         for session, entry in entries.items()
@@ -152,7 +142,8 @@ def open_sessions(
     """
     if source not in SOURCES:
         raise SelectionError(did_you_mean("source", source, SOURCES))
-    location, tables = catalog.location, read_tables(catalog)
+    refused: dict[str, LaionXRError] = {}
+    location, tables = catalog.location, read_tables(catalog, refused)
     entries = {
         s.session: s.files["betas"]
         for s in chosen
@@ -160,20 +151,25 @@ def open_sessions(
     }
     # sessions without a table, chosen or not, count too: trial numbers do not depend on what was chosen
     entries |= {s.session: s.files["betas"] for s in catalog.sessions if s.session not in tables and "betas" in s.files}
-    headers, refused = _tolerant(location, entries, lambda e: read_headers(location, e.values()))
+    headers = read_headers(location, entries.values(), refused)
     opened: dict[str, OpenedSession] = {}
+    left_out: dict[str, LaionXRError] = {}
     for files in chosen:
         entry = entries.get(files.session)
         if files.session in stored:
             reader = stored[files.session].reader(axis.grid)
             opened[files.session] = _labelled(catalog, files, reader, reader.path, tables.get(files.session))
             continue
-        if source != "hdf5" and entry is not None and entry.path not in headers:
-            continue  # held out: a warning says so
-        opened[files.session] = _open_session(catalog, files, axis, source, headers, tables.get(files.session))
+        if source != "hdf5" and entry is not None and entry.path in refused:
+            left_out[files.session] = refused[entry.path]
+            continue
+        try:
+            opened[files.session] = _open_session(catalog, files, axis, source, headers, tables.get(files.session))
+        except FileAccessError as error:  # of a model file, which is opened one by one
+            left_out[files.session] = error
     if not opened:
-        raise refused[chosen[0].session]
-    _warn_left_out(refused)
+        raise next(iter(left_out.values()))
+    _warn_left_out(left_out)
     counted: dict[str, pd.DataFrame] = {}
     for files in catalog.sessions:
         if files.session in tables:
@@ -223,9 +219,7 @@ def usable_sessions(
     for name, session in stored_sessions(store, catalog.subject).items():
         if name not in catalog.session_names or not session.has_voxels(axis.ids):
             continue
-        files = catalog.session(name).files
-        entry = files.get("betas") or files.get("model")
-        if entry is None or session.matches(catalog.location, entry):
+        if session.is_current(catalog.location, catalog.session(name).files):
             usable[name] = session
         else:
             stale.append(name)
@@ -259,7 +253,7 @@ def _file_reader(
         return _hdf5_reader(catalog, entry, axis)
     header = headers[entry.path]
     _check_grid(catalog.location, entry, header.grid, axis)
-    return NiftiReader(catalog.location, entry, axis.grid, header.n_volumes)
+    return NiftiReader(catalog.location.uncached, entry, axis.grid, header.n_volumes)
 
 
 def _open_session(
@@ -311,36 +305,22 @@ def _check_grid(location: Location, entry: FileEntry, grid: Grid, axis: VoxelAxi
 def _hdf5_reader(catalog: SubjectCatalog, entry: FileEntry, axis: VoxelAxis) -> Hdf5Reader:
     masks = {name: catalog.maps.get(kind) for name, kind in MASKS.items()}
     n_trials = Hdf5Reader(catalog.location, entry, axis.grid, None).shape[0]
-    return Hdf5Reader(catalog.location, entry, axis.grid, n_trials, masks["anatomical"], masks["rsquare"])
+    return Hdf5Reader(catalog.location.uncached, entry, axis.grid, n_trials, masks["anatomical"], masks["rsquare"])
 
 
 def read_rois(catalog: SubjectCatalog, grid: Grid) -> dict[str, IntArray]:
     """Return the C-order flat grid ids of each ROI, voxels outside the brain mask included."""
-    keys = list(catalog.rois)
-    ids = in_parallel(catalog.location, lambda key: read_mask_ids(catalog.location, catalog.rois[key], grid), keys)
-    return {roi: found for (_, roi), found in zip(keys, ids, strict=True)}
+    ids = read_masks_ids(catalog.location, catalog.rois.values(), grid)
+    return {roi: ids[entry.path] for (_, roi), entry in catalog.rois.items()}
 
 
-def _tolerant(
-    location: Location, entries: Mapping[str, FileEntry], read: Callable[[Mapping[str, FileEntry]], dict[str, T]]
-) -> tuple[dict[str, T], dict[str, FileAccessError]]:
-    # one batch; only where a file is refused (held-out sessions answer 403) one by one, to know which
-    with suppress(FileAccessError):
-        return read(entries), {}
-    found: dict[str, T] = {}
-    refused: dict[str, FileAccessError] = {}
-    for session, entry in entries.items():
-        try:
-            found |= read({session: entry})
-        except FileAccessError as error:
-            refused[session] = error
-    return found, refused
-
-
-def _warn_left_out(refused: Mapping[str, FileAccessError]) -> None:
-    for session, error in refused.items():
-        warnings.warn(
-            f"{session} is left out: {error} Held-out sessions of the published dataset answer so.",
-            IncompleteDataWarning,
-            stacklevel=2,
-        )
+def _warn_left_out(left_out: Mapping[str, LaionXRError]) -> None:
+    if not left_out:
+        return
+    verb = "is" if len(left_out) == 1 else "are"
+    warnings.warn(
+        f"{', '.join(left_out)} {verb} left out: {next(iter(left_out.values()))} Held-out sessions of the published "
+        "dataset answer so.",
+        IncompleteDataWarning,
+        stacklevel=2,
+    )

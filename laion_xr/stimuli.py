@@ -33,7 +33,7 @@ def read_metadata(location: Location, files: Files) -> pd.DataFrame | None:
     path = layout.stimulus_path("metadata")
     if path not in files:
         return None
-    table = parse_table(location.read_bytes(path), location.show(path), sep=",")
+    table = parse_table(location.read_bytes(files[path]), location.show(path), sep=",")
     if "image_name" not in table:
         raise FileFormatError(
             f"{location.show(path)} is not the stimulus metadata: expected a column 'image_name', found "
@@ -111,7 +111,7 @@ def embedding_variable(
     rows = index.get_indexer(pd.Index(names, dtype=object))
     rows = np.where((rows < 0) | ~table.valid[rows], len(table.image_ids), rows)
     n_images, n_features = table.shape
-    reader = EmbeddingReader(location, entry, n_images, n_features, table.dtype)
+    reader = EmbeddingReader(location.uncached, entry, n_images, n_features, table.dtype)
     plan = ReadPlan((reader,), VoxelIds(np.arange(n_features)), rows, name=f"embedding_{model}")
     attrs = {"long_name": f"{model} embedding of the stimulus"}
     return lazy_variable((dim, f"feature_{model}"), planned_array(plan), attrs)

@@ -1,11 +1,12 @@
 """What a store holds: sessions that were ingested, complete, with what they were made from.
 
-The reading side, in two small listings and one batch of metadata; `laion_xr.store` writes. Nothing of zarr is imported.
+The reading side, in one small listing and one batch of metadata; `laion_xr.store` writes. Nothing of zarr is imported.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +18,19 @@ from laion_xr import layout
 from laion_xr.errors import DataNotDownloadedError, FileFormatError
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.base import IntArray
+from laion_xr.readers.pointers import pointer_error
+from laion_xr.readers.stored import METADATA as METADATA  # for those who look for stored sessions
+from laion_xr.readers.stored import RECORD as RECORD
 from laion_xr.readers.stored import StoredReader
 
-# Group attribute that says what a session was made from; raised when a reader of an older version would go wrong
-RECORD = "laion_xr_store"
+# Raised when a reader of an older version would go wrong
 FORMAT_VERSION = 1
-METADATA = "zarr.json"
+# What a record must have to be one
+NEEDED = ("checksum", "checksums", "n_trials", "source", "voxels_crc32")
 # The end of a gzip file: CRC-32 and size of what it inflates to
 TAIL_BYTES = 8
+# Pointers that git-annex and git-lfs leave where the data are not fetched are smaller
+POINTER_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,17 @@ class StoredSession:
         return bool(made_from["changed"] == entry.changed) or (
             made_from["tail"] != "" and made_from["tail"] == file_tail(source, entry)
         )
+
+    def is_current(self, source: Location, files: Mapping[str, FileEntry]) -> bool:
+        """Whether the session stands for the betas of these files (kind -> entry).
+
+        The file that it was made from is there, unchanged; or it is gone, and no other NIfTI file took its place.
+        """
+        made_from = self.record["source"]["path"]
+        there = {entry.path: entry for entry in files.values() if _is_data(source, entry)}
+        if made_from in there:
+            return self.matches(source, there[made_from])
+        return "betas" not in files or files["betas"].path not in there
 
     def has_voxels(self, voxels: IntArray) -> bool:
         """Whether the session holds these voxels (increasing C-order flat ids)."""
@@ -90,26 +107,53 @@ def stored_sessions(store: Location, subject: str) -> dict[str, StoredSession]:
     FileFormatError
         The store is of a newer format than this version reads.
     """
-    groups = {name: f"{subject}/{name}" for name in store.folders(subject) if layout.is_session(name)}
     found = {}
-    for name, path in groups.items():
-        record = read_record(store, path)
+    for name, record in session_records(store, subject).items():
         if record is None or not record.get("complete"):
             continue
-        if record["format"] > FORMAT_VERSION:
+        path = f"{subject}/{name}"
+        if record.get("format", 0) > FORMAT_VERSION:
             raise FileFormatError(
                 f"{store.show(path)} is of store format {record['format']}, and this version of laion_xr reads "
-                f"{FORMAT_VERSION}: update laion_xr, or ingest again."
+                f"{FORMAT_VERSION}: update laion_xr, choose another store, or open with source='nifti'."
             )
-        found[name] = StoredSession(store, path, record)
+        if all(key in record for key in NEEDED):
+            found[name] = StoredSession(store, path, record)
     return found
 
 
-def read_record(store: Location, path: str) -> dict[str, Any] | None:
-    """Return what a group says of itself; None where it is not (yet) a group of a store."""
+def session_records(store: Location, subject: str) -> dict[str, dict[str, Any] | None]:
+    """Return what each session's group says of itself; None where it is not (yet) complete, or cannot be read."""
+    if not store.is_local:
+        # Zarr writes through a file system of its own, of which this one's listings know nothing
+        store.fs.invalidate_cache()
+    paths = {n: f"{subject}/{n}/{METADATA}" for n in store.folders(subject) if layout.is_session(n)}
     try:
-        metadata = json.loads(store.read_bytes(f"{path}/{METADATA}"))
-    except (DataNotDownloadedError, ValueError):
+        data: Mapping[str, bytes | None] = store.read_many(paths.values())
+    except DataNotDownloadedError:  # one of them is being written, or was removed
+        data = {path: _read_or_none(store, path) for path in paths.values()}
+    return {name: _record(data[path]) for name, path in paths.items()}
+
+
+def _read_or_none(store: Location, path: str) -> bytes | None:
+    try:
+        return store.read_many([path])[path]
+    except DataNotDownloadedError:
         return None
-    record = metadata.get("attributes", {}).get(RECORD)
+
+
+def _record(metadata: bytes | None) -> dict[str, Any] | None:
+    try:
+        record = json.loads(metadata or b"").get("attributes", {}).get(RECORD)
+    except (ValueError, AttributeError):
+        return None
     return record if isinstance(record, dict) else None
+
+
+def _is_data(location: Location, entry: FileEntry) -> bool:
+    """Whether a file is there, and not a link or a pointer to data that were not fetched."""
+    if not location.is_local:
+        return True
+    if not os.path.exists(location.at(entry.path)):
+        return False
+    return entry.size > POINTER_BYTES or pointer_error(location.read_bytes(entry.path), entry.path) is None

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from platformdirs import user_cache_dir
+
 from laion_xr.errors import DataDirNotSetError
 
 DATA_DIR_VARIABLE = "LAION_XR_DATA_DIR"
@@ -42,6 +44,11 @@ def data_dir() -> str:
         f"No data folder is configured: set the environment variable {DATA_DIR_VARIABLE} to the folder that holds "
         f"'derivatives', or pass that folder itself ({path} names none either)."
     )
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: `LAION_XR_CACHE`, or where the system keeps such things."""
+    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("laion-xr")).expanduser().absolute()
 
 
 def store_dir() -> str | None:

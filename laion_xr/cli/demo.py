@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from laion_xr import layout
+from laion_xr.access.configuration import cache_dir
 from laion_xr.cli.demo_analysis import Encoding, encode
-from laion_xr.cli.demo_data import SUBJECT, DemoData, cache_dir, demo_data
+from laion_xr.cli.demo_data import SUBJECT, DemoData, demo_data
 from laion_xr.cli.demo_picture import RoiScore, check_place, draw, save
 from laion_xr.cli.screen import NONE, count_text, emit_json, line, paragraph, plain_table, stderr, stdout
 

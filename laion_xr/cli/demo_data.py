@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
-from platformdirs import user_cache_dir
 
 from laion_xr._version import __version__
-from laion_xr.access.configuration import CACHE_VARIABLE
+from laion_xr.access.configuration import cache_dir
 from laion_xr.errors import SelectionError
 from laion_xr.location import Location
 from laion_xr.simulate import simulate
@@ -42,11 +40,6 @@ class DemoData(NamedTuple):
 
     root: Path
     new: bool
-
-
-def cache_dir() -> Path:
-    """Return the cache folder: `LAION_XR_CACHE`, or where the system keeps such things."""
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("laion-xr")).expanduser().absolute()
 
 
 def demo_data(root: Path | None = None) -> DemoData:

@@ -52,7 +52,7 @@ def opened_hdf5(location: Location, entry: FileEntry) -> Iterator[h5py.File]:
     """
     name = location.show(entry.path)
     with ExitStack() as stack:
-        raw = stack.enter_context(location.open(entry.path))
+        raw = stack.enter_context(location.open(entry.path, entry.size))
         head = raw.read(512)
         raise_if_pointer(head, name)
         if not head:
@@ -68,8 +68,8 @@ def opened_hdf5(location: Location, entry: FileEntry) -> Iterator[h5py.File]:
             if not head.startswith(SIGNATURE):
                 raise FileFormatError(
                     f"{name} is not an HDF5 file: it begins with {head[:16]!r}. Download it again."
-                ) from error
-            raise CorruptFileError(f"{name} is truncated or damaged: {error}. Download it again.") from error
+                ) from None
+            raise CorruptFileError(f"{name} is truncated or damaged: {error}. Download it again.") from None
 
 
 def list_arrays(location: Location, entry: FileEntry) -> list[ArrayInfo]:

@@ -78,7 +78,7 @@ class InflatedFile:
         try:
             data = self._file.read(size) if self.is_gzip else self._exactly(self._file, size)
         except self._errors as error:
-            raise self._corrupt(error) from error
+            raise self._corrupt(error) from None
         self.position += len(data)
         return data
 

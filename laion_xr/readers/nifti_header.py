@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
-from laion_xr.errors import CorruptFileError, FileFormatError
+from laion_xr.errors import CorruptFileError, FileFormatError, LaionXRError
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.inflate import InflatedFile, inflate_head, open_inflated
 from laion_xr.readers.pointers import raise_if_pointer
@@ -146,7 +146,7 @@ class NiftiHeader:
         except (HeaderDataError, OverflowError, ValueError) as error:
             raise FileFormatError(
                 f"{name} has a NIfTI header that cannot be read: {error}. Check it, or download it again."
-            ) from error
+            ) from None
 
     @classmethod
     def _from_nibabel(cls, header: Nifti1Header, name: str) -> NiftiHeader:
@@ -195,7 +195,9 @@ def read_header(location: Location, entry: FileEntry) -> NiftiHeader:
     return read_headers(location, [entry])[entry.path]
 
 
-def read_headers(location: Location, entries: Iterable[FileEntry]) -> dict[str, NiftiHeader]:
+def read_headers(
+    location: Location, entries: Iterable[FileEntry], refused: MutableMapping[str, LaionXRError] | None = None
+) -> dict[str, NiftiHeader]:
     """Return the headers of several files by path: in one concurrent batch where the place is remote.
 
     Parameters
@@ -204,6 +206,8 @@ def read_headers(location: Location, entries: Iterable[FileEntry]) -> dict[str, 
         The root.
     entries
         The files.
+    refused
+        Takes up the errors of files that may not be read, by path, instead of raising the first.
 
     Returns
     -------
@@ -215,14 +219,14 @@ def read_headers(location: Location, entries: Iterable[FileEntry]) -> dict[str, 
         A file is not NIfTI, or is one that is not supported, or is a pointer.
     """
     by_path = {entry.path: entry for entry in entries}
-    heads = location.read_many(by_path, end=HEAD_BYTES)
+    heads = location.read_many(by_path.values(), HEAD_BYTES, refused)
     headers = {}
     for path, data in heads.items():
         head = inflate_head(data, _MINIMUM[NIFTI2_SIZE])
         if len(head) >= _MINIMUM[NIFTI2_SIZE]:
             headers[path] = NiftiHeader.from_bytes(head, location.show(path))
         else:  # a gzip header longer than ours, a tiny file, or a damaged one: the slow way finds out
-            with open_inflated(open_stream(location, by_path[path]), location.show(path)) as file:
+            with open_inflated(open_stream(location.uncached, by_path[path]), location.show(path)) as file:
                 headers[path] = take_header(file)
     return headers
 

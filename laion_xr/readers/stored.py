@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laion_xr.errors import CorruptFileError, DataNotDownloadedError, FileFormatError, LaionXRError, StoreError
+from laion_xr.errors import (
+    CorruptFileError,
+    DataNotDownloadedError,
+    FileAccessError,
+    FileFormatError,
+    LaionXRError,
+    StoreError,
+    UnreachableError,
+)
 from laion_xr.location import Location
 from laion_xr.readers.base import AnyArray, IntArray, checked_pick, result_array, trial_positions
+from laion_xr.readers.chunkfiles import ChunkFiles
 
 if TYPE_CHECKING:
     import zarr
@@ -88,14 +97,19 @@ class StoredReader:
         out = result_array((len(rows), len(picked)), self.dtype, out)
         if not out.size:
             return out
+        failed = False
         for _ in range(ATTEMPTS):
             before = self._metadata()
             failure = self._try(rows, picked, _record(before), out)
+            if isinstance(failure, (UnreachableError, FileAccessError)):
+                raise failure
             if self._metadata() == before:
-                if failure is not None:
+                if failure is None:
+                    return out
+                if failed:
                     raise failure
-                return out
-            # replaced meanwhile by the same values, as a repair does: read those
+            # replaced meanwhile by the same values, as a repair does, or away for a moment: once more
+            failed = failure is not None
         raise self._replaced()
 
     def _metadata(self) -> bytes:
@@ -126,23 +140,26 @@ class StoredReader:
         """Fill `out`, or return why not."""
         name = self.location.show(self.path)
         try:
-            ids, columns = _stored_voxels(self, record["checksums"][VOXEL])
-            betas = _array(self, BETAS)
-            if betas.shape != (self.shape[0], len(ids)) or betas.dtype != self.dtype:
-                raise CorruptFileError(
-                    f"expected betas of shape {(self.shape[0], len(ids))}, found {betas.dtype} of {betas.shape}"
-                )
-            fill(betas, rows, _columns(ids, columns, picked, name), out, self._lost)
+            with self.location.explained(self.path):
+                ids, columns = _stored_voxels(self, record["checksums"][VOXEL])
+                betas = _array(self, BETAS)
+                if betas.shape != (self.shape[0], len(ids)) or betas.dtype != self.dtype:
+                    raise CorruptFileError(
+                        f"expected betas of shape {(self.shape[0], len(ids))}, found {betas.dtype} of {betas.shape}"
+                    )
+                fill(betas, rows, _columns(ids, columns, picked, name), out, self._lost)
             return None
-        except PermissionError:
-            return self.location.denied(self.path)
+        except PermissionError as error:
+            return error if isinstance(error, FileAccessError) else self.location.denied(self.path)
         except MemoryError:
             raise
         # what a damaged file makes a codec raise is anyone's guess
         except Exception as error:
+            if isinstance(error, UnreachableError):
+                return error
             if isinstance(error, FileFormatError) and not isinstance(error, CorruptFileError):
                 return error
-            damaged = isinstance(error, CorruptFileError) or not isinstance(error, OSError)
+            damaged = isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
             kind = CorruptFileError if damaged else StoreError
             text = f"{error}" if isinstance(error, CorruptFileError) else f"{type(error).__name__}: {error}"
             return kind(
@@ -152,7 +169,8 @@ class StoredReader:
 
     def _lost(self, key: str) -> bool:
         """Whether the file of a chunk is not there."""
-        return not self.location.fs.exists(self.location.at(f"{self.path}/{BETAS}/{key}"))
+        path = f"{self.path}/{BETAS}/{key}"
+        return not self.location.ask(path, lambda fs: bool(fs.exists(self.location.at(path))))
 
 
 @functools.lru_cache(maxsize=64)
@@ -164,11 +182,12 @@ def _record(metadata: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def open_group(location: Location, path: str, mode: Any = "r") -> zarr.Group:
+def open_group(location: Location, path: str, mode: Any = "r", use_consolidated: bool | None = None) -> zarr.Group:
     """Open a group of a store, local or on any fsspec file system."""
     import zarr  # noqa: PLC0415 - a quarter of a second, and only a store needs it
 
-    return zarr.open_group(zarr_store(location, mode != "r"), path=path, mode=mode, zarr_format=3)
+    store = zarr_store(location, mode != "r")
+    return zarr.open_group(store, path=path, mode=mode, zarr_format=3, use_consolidated=use_consolidated)
 
 
 def zarr_store(location: Location, writable: bool = False) -> LocalStore | FsspecStore:
@@ -180,14 +199,10 @@ def zarr_store(location: Location, writable: bool = False) -> LocalStore | Fsspe
     with warnings.catch_warnings():
         # a file system that is not asynchronous is wrapped, and zarr says so each time
         warnings.simplefilter("ignore")
-        return FsspecStore.from_url(
-            location.url, storage_options=dict(location.storage_options), read_only=not writable
-        )
+        return FsspecStore.from_url(location.url, storage_options=location.options, read_only=not writable)
 
 
-def fill(
-    betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArray, lost: Callable[[str], bool]
-) -> None:
+def fill(betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArray, lost: Callable[[str], bool]) -> None:
     """Fill `out` with rows and columns of a stored matrix, stretch by stretch, each chunk decoded once.
 
     Parameters
@@ -206,6 +221,10 @@ def fill(
     CorruptFileError
         A chunk is not there.
     """
+    files = ChunkFiles.of(betas)
+    if files is not None:
+        files.fill(rows, columns, out)
+        return
     height, width = betas.chunks
     order = np.argsort(columns, kind="stable")
     ordered = columns[order]
@@ -227,7 +246,7 @@ def fill(
                 block = block[local]
             where = ordered[start:stop] - low
             target = slice(start, stop) if in_order else order[start:stop]
-            solid = len(where) == high - low
+            solid = bool((np.diff(where) == 1).all())  # by their number alone, repeated columns would pass
             values = block if solid else np.take(block, where, axis=1)
             if len(picks) == len(rows) and every:
                 out[:, target] = values

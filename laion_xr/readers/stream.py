@@ -1,20 +1,20 @@
 """Forward streams over a file, local or remote: the next blocks are fetched while this one is used.
 
-A remote file is streamed once with a few range reads in flight, never to a temporary file. Knows `Location`
-and fsspec's `cat_file`; nothing of formats.
+A remote file is streamed once with a few range reads in flight, never to a temporary file. A range that fails is asked
+for again by itself (`Location.read_range`), so that a stream goes on where it was. Nothing of formats is known here.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import BinaryIO, cast
 
-from laion_xr.errors import FileAccessError
 from laion_xr.location import FileEntry, Location
 
 # The first block is small: a header, a pointer file and an early stop cost one short request.
@@ -42,6 +42,8 @@ class RangeFetcher:
         self._pool: ThreadPoolExecutor | None = None
         self._served = 0
         self._closed = False
+        self._fs: object = None
+        self._stop = threading.Event()
 
     def __iter__(self) -> Iterator[bytes]:
         """Return itself: the ranges are yielded once."""
@@ -54,6 +56,8 @@ class RangeFetcher:
         room = min(self._ahead, self._served + 1) - len(self._pending)
         for start, end in itertools.islice(self._ranges, max(room, 0)):
             if self._pool is None:
+                # one for all its threads: fsspec up to 2025 makes another, with connections of its own, for each thread
+                self._fs = self._location.fs
                 self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="laion-xr-fetch")
             self._pending.append(self._pool.submit(self._fetch, start, end))
         if not self._pending:
@@ -66,6 +70,7 @@ class RangeFetcher:
     def close(self) -> None:
         """Stop fetching and end the threads."""
         self._closed = True
+        self._stop.set()  # nobody waits any more for another attempt
         self._pending.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -80,19 +85,7 @@ class RangeFetcher:
         self.close()
 
     def _fetch(self, start: int, end: int) -> bytes:
-        path = self._entry.path
-        try:
-            block = cast(bytes, self._location.fs.cat_file(self._location.at(path), start=start, end=end))
-        except FileNotFoundError:
-            raise self._location.missing(path) from None
-        except PermissionError:
-            raise self._location.denied(path) from None
-        if len(block) > end - start:  # an HTTP server that answers a range with the whole file
-            raise FileAccessError(
-                f"{self._location.show(path)} cannot be read in parts: its server does not answer range requests. "
-                "Download the file and read it from disk."
-            )
-        return block
+        return self._location.read_range(self._entry.path, start, end, fs=self._fs, stop=self._stop)
 
 
 class ReadAheadFile(io.RawIOBase):
@@ -150,19 +143,16 @@ def open_stream(location: Location, entry: FileEntry) -> BinaryIO:
     """
     if location.is_local:
         return location.open(entry.path)
-    return cast(BinaryIO, ReadAheadFile(location, entry))
+    if location.uncached is not location:  # what is read through a cache is small, and kept whole
+        return io.BytesIO(location.read_bytes(entry))
+    return cast(BinaryIO, ReadAheadFile(location, entry, BLOCK, AHEAD))
 
 
 def size_of(location: Location, entry: FileEntry) -> int:
     """Return the size of a file: as listed, or asked for where the listing does not know (some HTTP servers)."""
     if entry.size > 0 or location.is_local:
         return entry.size
-    try:
-        return int(location.fs.size(location.at(entry.path)) or 0)
-    except FileNotFoundError:
-        raise location.missing(entry.path) from None
-    except PermissionError:
-        raise location.denied(entry.path) from None
+    return location.ask(entry.path, lambda fs: int(fs.size(location.at(entry.path)) or 0))
 
 
 def _blocks(size: int, block: int) -> Iterator[ByteRange]:

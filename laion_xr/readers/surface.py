@@ -54,7 +54,7 @@ def read_gifti_mask(location: Location, entry: FileEntry) -> npt.NDArray[np.bool
         arrays = GiftiImage.from_bytes(data).darrays
         values = [np.asarray(array.data) for array in arrays]
     except (ExpatError, GiftiParseError, zlib.error, ValueError, KeyError) as error:
-        raise CorruptFileError(f"{name} is truncated or damaged: {error}. Download it again.") from error
+        raise CorruptFileError(f"{name} is truncated or damaged: {error}. Download it again.") from None
     if len(values) != 1 or values[0].squeeze().ndim != 1:
         found = [array.shape for array in values]
         raise FileFormatError(f"{name}: expected one array of one value a vertex, found arrays of shape {found}.")
@@ -96,7 +96,7 @@ def read_freesurfer_label(location: Location, entry: FileEntry) -> SurfaceLabel:
     except (ValueError, IndexError) as error:
         raise FileFormatError(
             f"{name} is not a FreeSurfer label: expected a count and rows of five numbers ({error}). Download it again."
-        ) from error
+        ) from None
     if cells.size != 5 * count:
         raise CorruptFileError(f"{name}: expected {count} vertices, found {cells.size / 5:g}. Download it again.")
     rows = cells.reshape(count, 5)

@@ -63,7 +63,7 @@ def parse_table(data: bytes, name: str, sep: str) -> pd.DataFrame:
     except csv.Error as error:
         raise FileFormatError(
             f"{name}, line {reader.line_num}: not a table that can be read ({error}). Download it again."
-        ) from error
+        ) from None
     if not any(names):
         raise FileFormatError(f"{name} is empty: expected a table with a header line. Download it again.")
     twice = sorted({n for n in names if names.count(n) > 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 import numpy as np
@@ -14,6 +15,9 @@ from laion_xr.location import FileEntry, Location
 from laion_xr.readers.inflate import open_inflated
 from laion_xr.readers.nifti_header import NiftiHeader, take_header
 from laion_xr.readers.stream import open_stream
+
+# Masks inflated at once
+THREADS = 4
 
 Grid = tuple[int, int, int]
 Ids = npt.NDArray[np.int64]
@@ -43,7 +47,15 @@ def read_volume(location: Location, entry: FileEntry, expect_grid: Grid | None =
     CorruptFileError
         The file is truncated or damaged.
     """
-    return _decode(open_stream(location, entry), location.show(entry.path), expect_grid)
+    # one request: a map is small, and there is nothing to do before its end is here
+    stream = open_stream(location, entry) if location.is_local else io.BytesIO(location.read_bytes(entry))
+    return _decode(stream, location.show(entry.path), expect_grid)
+
+
+def read_mask(location: Location, entry: FileEntry) -> tuple[Ids, NiftiHeader]:
+    """Return the voxels of a mask of any shape, as `read_mask_ids`, and its header."""
+    volume, header = read_volume(location, entry)
+    return nonzero_ids(volume), header
 
 
 def read_mask_ids(location: Location, entry: FileEntry, grid: Grid) -> Ids:
@@ -74,11 +86,17 @@ def read_mask_ids(location: Location, entry: FileEntry, grid: Grid) -> Ids:
 
 def read_masks_ids(location: Location, entries: Iterable[FileEntry], grid: Grid) -> dict[str, Ids]:
     """Return the voxels of several masks by path, as `read_mask_ids`: in one batch where the place is remote."""
-    paths = [entry.path for entry in entries]
-    if location.is_local:  # one file in memory at a time
-        return {path: nonzero_ids(_decode(location.open(path), location.show(path), grid)[0]) for path in paths}
-    files = location.read_many(paths)
-    return {p: nonzero_ids(_decode(io.BytesIO(data), location.show(p), grid)[0]) for p, data in files.items()}
+    wanted = list(entries)
+    # on a disk a file is read when its turn comes
+    held = {} if location.is_local else location.read_many(wanted)
+
+    def ids(entry: FileEntry) -> Ids:
+        path = entry.path
+        stream: BinaryIO = location.open(path) if location.is_local else io.BytesIO(held.pop(path))
+        return nonzero_ids(_decode(stream, location.show(path), grid)[0])
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip([entry.path for entry in wanted], pool.map(ids, wanted), strict=True))
 
 
 def nonzero_ids(volume: Volume) -> Ids:

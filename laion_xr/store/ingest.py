@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from dask.base import compute
-from dask.delayed import delayed
 
-from laion_xr.catalog import Catalog
-from laion_xr.errors import ClampedWarning, LaionXRError, StoreError
+from laion_xr.errors import ClampedWarning, StoreError
 from laion_xr.location import Location
-from laion_xr.progress import trial_bar
-from laion_xr.store.place import ensure_groups, reserved, tidy
-from laion_xr.store.plan import IngestPlan, SessionPlan, plan_ingest
-from laion_xr.store.write import consolidate, write_session
-from laion_xr.stored import stored_sessions
-
-
-@dataclass(frozen=True)
-class SessionOutcome:
-    """What became of a session: `"written"`, `"kept"` or `"failed"`, and why."""
-
-    subject: str
-    session: str
-    outcome: str
-    message: str = ""
+from laion_xr.store.place import consolidate_store, ensure_groups, tidy
+from laion_xr.store.plan import IngestPlan
+from laion_xr.store.sessions import KEPT, SessionOutcome, raise_failures, write_sessions
+from laion_xr.store.survey import plan_ingest
 
 
 def ingest(
@@ -94,6 +79,7 @@ def ingest(
             storage_options=storage_options,
             store_options=store_options,
         )
+    plan.check()
     changed = [s for s in plan.sessions if s.action == "replace"]
     if changed and not update:
         names = ", ".join(f"{s.subject} {s.session}" for s in changed)
@@ -103,93 +89,26 @@ def ingest(
         )
     target = Location.of(store, store_options)
     source = Location.of(root, storage_options)
-    if plan.workers < plan.workers_asked:
+    workers = plan.fitting_workers()
+    if workers < plan.workers_asked:
         warnings.warn(
             f"{plan.workers_asked} workers of {plan.worker_bytes / 1e6:.0f} MB do not fit into "
-            f"{plan.memory / 1e6:.0f} MB: {plan.workers} write at once.",
+            f"{plan.memory / 1e6:.0f} MB: {workers} write at once.",
             ClampedWarning,
             stacklevel=2,
         )
     _check_room(plan)
-    ensure_groups(target, sorted({s.subject for s in plan.sessions}))
-    outcomes = [SessionOutcome(s.subject, s.session, "kept") for s in plan.sessions if s.action == "keep"]
-    outcomes += _write_all(source, target, plan, progress)
-    if any(o.outcome == "written" for o in outcomes):
-        consolidate(target, "")
+    if plan.to_write:
+        ensure_groups(target, sorted({s.subject for s in plan.to_write}))
+    outcomes = [SessionOutcome(s.subject, s.session, KEPT) for s in plan.sessions if s.action == "keep"]
+    outcomes += write_sessions(source, target, plan, progress)
+    if outcomes:
+        with contextlib.suppress(OSError):  # a disk that is full; what is said of it is below, and the store reads
+            consolidate_store(target)
     tidy(target)
-    failed = [o for o in outcomes if o.outcome == "failed"]
-    if failed:
-        reasons = "\n".join(f"  {o.subject} {o.session}: {o.message}" for o in failed)
-        raise StoreError(
-            f"{len(failed)} of {len(plan.sessions)} sessions could not be written, the others are in the store; run "
-            f"the same ingest again when the cause is gone:\n{reasons}"
-        )
+    raise_failures(outcomes)
     table = pd.DataFrame([vars(o) for o in outcomes], columns=["subject", "session", "outcome", "message"])
     return table.drop(columns="message").sort_values(["subject", "session"], ignore_index=True)
-
-
-def _write_all(
-    source: Location, target: Location, plan: IngestPlan, progress: bool | Callable[[int], object]
-) -> list[SessionOutcome]:
-    todo = plan.to_write
-    if not todo:
-        return []
-    if _client() is not None:
-        # the workers say nothing while they write: the bar moves a session at a time
-        tasks = [delayed(_write_one)(source, target, plan, s, None, pure=False) for s in todo]
-        done = list(compute(*tasks))
-        if callable(progress):
-            progress(sum(s.n_trials for s in todo))
-        return done
-    shown = progress if isinstance(progress, bool) else False
-    with trial_bar(sum(s.n_trials for s in todo), shown, "ingest") as bar:
-        advance = progress if callable(progress) else bar.update
-        tasks = [delayed(_write_one)(source, target, plan, s, advance, pure=False) for s in todo]
-        return list(compute(*tasks, scheduler="threads", num_workers=plan.workers))
-
-
-def _client() -> Any:
-    """Return the active distributed client, or None; distributed is not imported for it."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    try:
-        return distributed.get_client()
-    except ValueError:
-        return None
-
-
-def _write_one(
-    source: Location,
-    target: Location,
-    plan: IngestPlan,
-    todo: SessionPlan,
-    advance: Callable[[int], object] | None,
-) -> SessionOutcome:
-    step = advance or _silent
-    try:
-        catalog = Catalog.scan(source).subject(todo.subject)
-        with reserved(target, todo.subject, todo.session) as place:
-            # another ingest may have written it while this one waited for its turn
-            there = stored_sessions(target, todo.subject).get(todo.session)
-            files = catalog.session(todo.session).files
-            entry = files.get("betas") or files["model"]
-            if (
-                there is not None
-                and todo.action == "write"
-                and there.matches(catalog.location, entry)
-                and there.record.get("precision") == plan.precision
-            ):
-                step(todo.n_trials)
-                return SessionOutcome(todo.subject, todo.session, "kept")
-            write_session(catalog, todo.session, plan, place, step)
-        return SessionOutcome(todo.subject, todo.session, "written")
-    except (LaionXRError, OSError, ValueError, RuntimeError) as error:
-        return SessionOutcome(todo.subject, todo.session, "failed", f"{error}")
-
-
-def _silent(n_trials: int) -> None:
-    """Say nothing: there is no bar here."""
 
 
 def _check_room(plan: IngestPlan) -> None:

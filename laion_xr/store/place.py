@@ -25,6 +25,7 @@ from laion_xr.location import Location
 from laion_xr.readers.stored import METADATA, zarr_store
 
 STORE_LOCK = "store.lock"
+INSIDE = ".partial"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def workshop(store: Location) -> Path:
     if not root.exists() or beside.is_dir():
         return beside
     same_disk = root.stat().st_dev == root.parent.stat().st_dev
-    return beside if same_disk and os.access(root.parent, os.W_OK) else root / ".partial"
+    return beside if same_disk and os.access(root.parent, os.W_OK) else root / INSIDE
 
 
 @contextlib.contextmanager
@@ -120,7 +121,7 @@ def ensure_groups(store: Location, subjects: list[str]) -> None:
         raise StoreError(
             f"The store {store.url} cannot be written: expected a folder, or room for one, found {error}. Check its "
             "permissions and the disk, or choose another place."
-        ) from error
+        ) from None
 
 
 def consolidate_store(store: Location) -> None:
@@ -141,6 +142,8 @@ def consolidate(store: Location, path: str) -> None:
     with warnings.catch_warnings():
         # that other readers may not know it yet; they read the arrays' own metadata
         warnings.filterwarnings("ignore", message="Consolidated metadata")
+        # the workshop, where it is inside the store
+        warnings.filterwarnings("ignore", message=f"Object at {INSIDE} is not recognized")
         zarr.consolidate_metadata(zarr_store(store, writable=True), path=path, zarr_format=3)
 
 
@@ -158,8 +161,9 @@ def _forget_consolidated(store: Location) -> None:
 
 
 def _remove_marker(store: Location, final: str) -> None:
-    with contextlib.suppress(FileNotFoundError, DataNotDownloadedError):
-        store.fs.rm_file(store.at(f"{final}/{METADATA}"))
+    path = f"{final}/{METADATA}"
+    with contextlib.suppress(DataNotDownloadedError):
+        store.ask(path, lambda fs: fs.rm_file(store.at(path)))
 
 
 def _recover(store: Location, folder: Path, name: str) -> None:

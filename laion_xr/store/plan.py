@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-from laion_xr.catalog import Catalog, SessionFiles, SubjectCatalog
-from laion_xr.errors import SelectionError
-from laion_xr.location import Location
-from laion_xr.sources import VoxelAxis, voxel_axis
-from laion_xr.stored import stored_sessions
+from laion_xr.errors import SelectionError, did_you_mean
+from laion_xr.store.precision import LIMITS, kept_share
 
 # Chosen by measurement: docs/explanation/store.md has the table
 TRIAL_CHUNK, VOXEL_CHUNK = 128, 4096
@@ -28,6 +20,8 @@ STORED_SHARE = 0.9
 # Blocks of trials that a worker holds: one is gathered, one waits, one is written
 BLOCKS_HELD = 3
 WORKER_BASE = 250_000_000
+
+ACTIONS = ("write", "keep", "replace")
 
 
 @dataclass
@@ -67,7 +61,9 @@ class IngestPlan:
     precision
         Relative error of a lossy store (such as 0.001), or None for exact float32.
     workers, memory
-        Sessions written at once, and bytes that all workers may hold together.
+        Sessions written at once, and bytes that all workers may hold together (0: no limit).
+    free_bytes
+        Room where the store is, which the ingest must not exceed; None does not ask.
     """
 
     root: str
@@ -90,7 +86,7 @@ class IngestPlan:
     @property
     def store_bytes(self) -> int:
         """Estimated bytes to be written."""
-        return int(sum(s.betas_bytes for s in self.to_write) * STORED_SHARE)
+        return int(sum(s.betas_bytes for s in self.to_write) * STORED_SHARE * kept_share(self.precision))
 
     @property
     def seconds(self) -> float:
@@ -103,6 +99,38 @@ class IngestPlan:
         """Memory that one worker takes: blocks of trials over all voxels."""
         widest = max((s.n_voxels for s in self.sessions), default=0)
         return WORKER_BASE + BLOCKS_HELD * 4 * self.chunks[0] * widest
+
+    def fitting_workers(self) -> int:
+        """Return how many workers fit into the memory.
+
+        Raises
+        ------
+        SelectionError
+            Not even one.
+        """
+        if not self.memory:
+            return max(self.workers, 1)
+        if self.memory < self.worker_bytes:
+            raise SelectionError(
+                f"memory={self.memory / 1e6:.0f} MB is less than one worker takes ({self.worker_bytes / 1e6:.0f} MB "
+                f"with chunks of {self.chunks[0]} trials): give more."
+            )
+        return max(1, min(self.workers, self.memory // self.worker_bytes))
+
+    def check(self) -> None:
+        """Check what may have been edited.
+
+        Raises
+        ------
+        SelectionError
+            A value that cannot be.
+        """
+        actions = {s.action for s in self.sessions} - set(ACTIONS)
+        if actions:
+            raise SelectionError(did_you_mean("Action of a session", sorted(actions)[0], ACTIONS))
+        if [type(n) for n in self.chunks] != [int, int] or min(self.chunks) < 1:
+            raise SelectionError(f"chunks are a number of trials and one of voxels, 1 or more; found {self.chunks!r}.")
+        check_precision(self.precision)
 
     def to_json(self) -> str:
         """Return the plan as JSON text, estimates included."""
@@ -145,98 +173,16 @@ class IngestPlan:
         return "\n".join(lines)
 
 
-def plan_ingest(
-    root: Any,
-    store: Any,
-    *,
-    subjects: Iterable[str | int] | str | int | None = None,
-    sessions: Iterable[str | int] | str | int | None = None,
-    mask_source: str = "anatomical",
-    precision: float | None = None,
-    workers: int | None = None,
-    memory: int | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    store_options: Mapping[str, Any] | None = None,
-) -> IngestPlan:
-    """Return what `ingest` would do; writes nothing.
-
-    Parameters
-    ----------
-    root, store
-        The dataset, and where the store is or will be: a folder or any fsspec address.
-    subjects, sessions
-        Which; None for all that are there.
-    precision
-        Relative error of a lossy store, between 1e-7 and 0.1; None for exact float32.
-    workers
-        Sessions at once; None for one a two cores, as one worker inflates on one core and encodes on another.
-    memory
-        Bytes that all workers may hold together; None for half of what is available. The workers are clamped to it.
-    storage_options, store_options
-        Options of the fsspec file systems of root and store.
+def check_precision(precision: float | None) -> None:
+    """Check a relative error.
 
     Raises
     ------
     SelectionError
-        `precision` or `memory` that cannot be.
+        It is too small or too large.
     """
-    if precision is not None and not 1e-7 <= precision <= 0.1:
+    low, high = LIMITS
+    if precision is not None and not low <= precision <= high:
         raise SelectionError(
-            f"precision is a relative error between 1e-7 and 0.1, or None for exact; found {precision!r}."
+            f"precision is a relative error between {low:g} and {high:g}, or None for exact; found {precision!r}."
         )
-    catalog, target = Catalog.scan(root, storage_options), Location.of(store, store_options)
-    names = [subjects] if isinstance(subjects, (str, int)) else subjects
-    wanted = catalog.subjects if names is None else [catalog.subject_name(s) for s in names]
-    planned = []
-    for subject in wanted:
-        found = catalog.subject(subject)
-        axis = voxel_axis(found, mask_source)
-        there = stored_sessions(target, found.subject)
-        planned += [_session(found, files, axis, there, precision) for files in found.sessions_with_betas(sessions)]
-    plan = IngestPlan(
-        root=catalog.location.url,
-        store=target.url,
-        sessions=planned,
-        mask_source=mask_source,
-        precision=precision,
-        free_bytes=_free(target),
-    )
-    cores = psutil.cpu_count() or 1
-    plan.workers_asked = max(1, cores // 2) if workers is None else int(workers)
-    plan.memory = int(psutil.virtual_memory().available // 2) if memory is None else int(memory)
-    if plan.memory < plan.worker_bytes:
-        raise SelectionError(
-            f"memory={plan.memory / 1e6:.0f} MB is less than one worker takes ({plan.worker_bytes / 1e6:.0f} MB with "
-            f"chunks of {plan.chunks[0]} trials): give more."
-        )
-    plan.workers = max(1, min(plan.workers_asked, plan.memory // plan.worker_bytes))
-    return plan
-
-
-def _session(
-    catalog: SubjectCatalog, files: SessionFiles, axis: VoxelAxis, there: Mapping[str, Any], precision: float | None
-) -> SessionPlan:
-    entry = files.files.get("betas") or files.files["model"]
-    stored = there.get(files.session)
-    action = "write"
-    if stored is not None:
-        same = stored.matches(catalog.location, entry) and stored.has_voxels(axis.ids)
-        action = "keep" if same and stored.record.get("precision") == precision else "replace"
-    n_trials = _count(catalog, files)
-    return SessionPlan(catalog.subject, files.session, action, entry.path, entry.size, n_trials, len(axis.ids))
-
-
-def _count(catalog: SubjectCatalog, files: SessionFiles) -> int:
-    entry = files.files.get("trials")
-    if entry is None:
-        return 0
-    return max(catalog.location.read_bytes(entry.path).count(b"\n") - 1, 0)
-
-
-def _free(store: Location) -> int | None:
-    if not store.is_local:
-        return None
-    folder = Path(store.url)
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

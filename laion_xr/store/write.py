@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import warnings
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from laion_xr import schema
 from laion_xr._version import __version__
 from laion_xr.catalog import SubjectCatalog
 from laion_xr.dataset import roi_categories, subject_dataset
-from laion_xr.errors import CorruptFileError
+from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.lazy.array import plan_of
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.base import IntArray, Reader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.stored import LOST, open_group, zarr_store
-from laion_xr.store.checksum import crc32, digest
+from laion_xr.store.checksum import crc32, differing_table, digest
 from laion_xr.store.order import storage_order
-from laion_xr.store.place import Place
+from laion_xr.store.place import Place, consolidate
 from laion_xr.store.plan import BLOCKS_HELD, IngestPlan
+from laion_xr.store.precision import rounded
 from laion_xr.stored import FORMAT_VERSION, RECORD, file_tail, voxels_checksum
+
+if TYPE_CHECKING:
+    import zarr
 
 FloatArray = npt.NDArray[np.float32]
 # Read back at once to compare with what was written
@@ -67,43 +70,59 @@ def write_session(
     source: FileEntry = reader.entry  # type: ignore[attr-defined]
     order = storage_order(ds["roi"].values, roi_categories(ds))
     ds = ds.isel({schema.VOXEL: order})
-    tables = ds.drop_vars("betas").load()
-    for variable in tables.variables.values():
-        variable.encoding = {}
-    target = zarr_store(place.location, writable=True)
-    tables.to_zarr(target, group=place.path, mode="w", zarr_format=3, consolidated=False)
+    checksums = _write_tables(ds.drop_vars("betas").load(), place)
     group = open_group(place.location, place.path, mode="r+")
-    checksums: dict[str, Any] = {
-        str(name): crc32(np.asarray(variable.values)) for name, variable in tables.variables.items()
-    }
     checksums["betas"] = _write_betas(group, ds["betas"], reader, plan, advance)
+    _check_unchanged(catalog.location, source)
     record = {
         "format": FORMAT_VERSION,
         "package": __version__,
         "n_trials": reader.shape[0],
         "n_voxels": int(ds.sizes[schema.VOXEL]),
-        "mask_source": plan.mask_source,
+        # not that of the plan, where the brain mask is missing
+        "mask_source": ds.attrs["mask_source"],
         "voxels_crc32": voxels_checksum(ds[schema.VOXEL].values),
         "precision": plan.precision,
         "source": {**source._asdict(), "tail": file_tail(catalog.location, source)},
         "block": plan.chunks[0],
+        "chunks": list(plan.chunks),
+        "codec": plan.codec,
         "checksums": checksums,
         "checksum": digest(checksums),
         "complete": True,
     }
-    # the record is what makes a session complete: it is the last thing that is written
-    group.update_attributes({RECORD: record})
     consolidate(place.location, place.path)
+    # the record is what makes a session complete: it is the last thing that is written
+    open_group(place.location, place.path, mode="r+").update_attributes({RECORD: record})
     place.publish()
     return record
 
 
-def consolidate(store: Location, path: str) -> None:
-    """Gather a group's metadata in one place: plain `xr.open_zarr` warns without."""
-    with warnings.catch_warnings():
-        # that other readers may not know it yet; they read the arrays' own metadata
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(zarr_store(store, writable=True), path=path, zarr_format=3)
+def _check_unchanged(location: Location, source: FileEntry) -> None:
+    """Check that the source is the file that it was when it was listed: the record names that one."""
+    if location.is_local:
+        stat = os.stat(location.at(source.path))
+        if (stat.st_size, str(stat.st_mtime_ns)) != (source.size, source.changed):
+            raise FileFormatError(
+                f"{location.show(source.path)} changed while it was ingested: expected {source.size} bytes as they "
+                f"were, found {stat.st_size}; ingest again when it is complete."
+            )
+
+
+def _write_tables(tables: xr.Dataset, place: Place) -> dict[str, Any]:
+    """Write coordinates and maps, read them back, and return their checksums."""
+    for variable in tables.variables.values():
+        # a chunk that was damaged later is an error when it is read, not other numbers
+        variable.encoding = {"compressors": (ZstdCodec(), Crc32cCodec())}
+    target = zarr_store(place.location, writable=True)
+    tables.to_zarr(target, group=place.path or None, mode="w", zarr_format=3, consolidated=False)
+    checksums = {str(name): crc32(np.asarray(variable.values)) for name, variable in tables.variables.items()}
+    wrong = differing_table(open_group(place.location, place.path), checksums)
+    if wrong is not None:
+        raise CorruptFileError(
+            f"{place.location.show(place.path)}: {wrong} read back differently from what was written; check the disk."
+        )
+    return checksums
 
 
 def _write_betas(
@@ -116,7 +135,7 @@ def _write_betas(
         shape=betas.shape,
         dtype="float32",
         chunks=(height, width),
-        # a chunk that was damaged later is an error when it is read, not other numbers
+        # as for the tables: a damaged chunk is an error
         compressors=[BloscCodec(typesize=4, **plan.codec), Crc32cCodec()],
         # no beta: where a chunk is lost it shows, and the reader says so
         fill_value=LOST,
@@ -188,28 +207,3 @@ def source_blocks(
         stop = min(start + height, reader.shape[0])
         out = None if buffer is None else buffer(stop - start)
         yield start, reader.read(slice(start, stop), voxels, out)  # type: ignore[misc]
-
-
-def keep_bits(precision: float) -> int:
-    """Return how many of the 23 mantissa bits of float32 keep a relative error of at most `precision`.
-
-    Rounding to the nearest of `b` bits errs by at most 2^-(b + 1), relative to the value.
-    """
-    return int(min(max(np.ceil(-np.log2(2 * precision)), 1), 23))
-
-
-def rounded(values: FloatArray, precision: float) -> FloatArray:
-    """Return values rounded to a relative error of at most `precision`: the bits that drop are zero, and compress.
-
-    Round half to even, as Zender (2016, doi:10.5194/gmd-9-3199-2016) and Kloewer et al. (2021,
-    doi:10.1038/s43588-021-00156-2) recommend. NaN and infinities stay.
-    """
-    drop = 23 - keep_bits(precision)
-    if drop <= 0:
-        return values
-    bits = values.view(np.uint32)
-    half = np.uint32((1 << (drop - 1)) - 1)
-    up = (bits >> np.uint32(drop)) & np.uint32(1)
-    mask = np.uint32((0xFFFFFFFF >> drop) << drop)
-    found = ((bits + half + up) & mask).view(np.float32)
-    return np.where(np.isfinite(values), found, values)

@@ -256,7 +256,7 @@ def test_missing_and_denied(location: Location, monkeypatch: pytest.MonkeyPatch)
         raise PermissionError
 
     monkeypatch.setattr("laion_xr.location.open", denied, raising=False)
-    monkeypatch.setattr(type(location.fs), "open", denied)
+    monkeypatch.setattr(type(location.fs), "cat_file", denied)
     with pytest.raises(FileAccessError, match=r"model\.h5 may not be read"):
         list_arrays(location, FileEntry("model.h5", 1, ""))
 

@@ -139,8 +139,8 @@ def test_many_headers_take_the_first_bytes_of_each(location: Location, monkeypat
     calls: list[Any] = []
     real = Location.read_many
 
-    def recorded(self: Location, names: Any, end: int | None = None) -> dict[str, bytes]:
-        blocks = real(self, names, end)
+    def recorded(self: Location, files: Any, end: int | None = None, refused: Any = None) -> dict[str, bytes]:
+        blocks = real(self, files, end, refused)
         calls.append([len(block) for block in blocks.values()])
         return blocks
 

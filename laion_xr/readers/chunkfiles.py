@@ -1,0 +1,199 @@
+"""Chunks of a stored matrix, decoded from their files on this machine into memory that is used again.
+
+Zarr reads the same files, each through fresh memory (the file, what it inflates to, the block); memory that was never
+touched costs several times as much as decoding it. What `laion_xr.store` writes is simple enough to go without:
+Blosc, then CRC-32C. Anything else, and any store that is not local, is read by Zarr. Knows no names of sessions.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from laion_xr.errors import CorruptFileError
+from laion_xr.readers.base import AnyArray, IntArray
+
+if TYPE_CHECKING:
+    import zarr
+
+# Decoding scales with cores until memory is what it waits for
+THREADS = min(os.cpu_count() or 1, 4)
+# What Blosc adds to what it cannot compress, and the checksum; where its header says how much comes out
+OVERHEAD, CHECKSUM, N_BYTES = 16, 4, slice(4, 8)
+
+
+class RowPart(NamedTuple):
+    """Rows of one row of chunks: its number, the rows inside it, and those of the result."""
+
+    chunk: int
+    inside: IntArray
+    result: IntArray
+
+
+class ColumnPart(NamedTuple):
+    """Columns of one column of chunks: its number, the columns inside it, those of the result, and starts of runs."""
+
+    chunk: int
+    inside: IntArray
+    result: IntArray
+    runs: IntArray
+
+
+@dataclass(frozen=True)
+class ChunkFiles:
+    """A two-dimensional Zarr array of float32 in a local folder: little-endian, Blosc, CRC-32C.
+
+    Attributes
+    ----------
+    folder
+        Of the array.
+    chunks
+        Rows and columns of a chunk.
+    separator
+        Between the numbers of a chunk in its file's name.
+    """
+
+    folder: str
+    chunks: tuple[int, int]
+    separator: str
+
+    @classmethod
+    def of(cls, array: zarr.Array[Any]) -> ChunkFiles | None:
+        """Return the files of an array, or None where they are not of this kind."""
+        from zarr.storage import LocalStore  # noqa: PLC0415 - a quarter of a second, and only a store needs it
+
+        if not isinstance(array.store, LocalStore) or _decoder() is None:
+            return None
+        # by what the metadata say: the classes differ between releases of Zarr
+        metadata: Any = array.metadata.to_dict()
+        codecs = [codec["name"] for codec in metadata.get("codecs", ())]
+        keys, grid = metadata.get("chunk_key_encoding", {}), metadata.get("chunk_grid", {})
+        if (
+            codecs != ["bytes", "blosc", "crc32c"]
+            or metadata["codecs"][0].get("configuration", {}).get("endian") != "little"
+            or array.dtype != np.float32
+            or array.ndim != 2
+            or keys.get("name") != "default"
+            or grid.get("name") != "regular"
+        ):
+            return None
+        separator = str(keys.get("configuration", {}).get("separator", "/"))
+        return cls(str(array.store.root / array.path), (int(array.chunks[0]), int(array.chunks[1])), separator)
+
+    @property
+    def _name(self) -> str:
+        return self.folder.rpartition("/")[2]
+
+    def fill(self, rows: IntArray, columns: IntArray, out: AnyArray) -> None:
+        """Fill `out` with rows and columns of the matrix, in any order; each chunk is decoded once.
+
+        Raises
+        ------
+        CorruptFileError
+            A chunk is lost, or fails its checksum.
+        """
+        row_parts, column_parts = list(self._rows(rows)), list(self._columns(columns))
+        todo = list(itertools.product(row_parts, column_parts))
+        n = min(THREADS, -(-len(todo) // 2))
+        if n < 2:
+            self._decode(todo, out)
+            return
+        # threads of this read alone: none outlives it, none is lost in a fork
+        with ThreadPoolExecutor(n, thread_name_prefix="laion-xr-chunks") as pool:
+            for done in [pool.submit(self._decode, todo[i::n], out) for i in range(n)]:
+                done.result()
+
+    def _decode(self, todo: Sequence[tuple[RowPart, ColumnPart]], out: AnyArray) -> None:
+        n_bytes = 4 * self.chunks[0] * self.chunks[1]
+        packed = np.empty(n_bytes + OVERHEAD + CHECKSUM, np.uint8)
+        block = np.empty(self.chunks, "<f4")
+        for rows, columns in todo:
+            self._load(f"c{self.separator}{rows.chunk}{self.separator}{columns.chunk}", packed, block)
+            place(block, rows, columns, out)
+
+    def _load(self, key: str, packed: AnyArray, block: AnyArray) -> None:
+        decoder = _decoder()
+        assert decoder is not None
+        crc32c, decompress = decoder
+        try:
+            with open(f"{self.folder}/{key}", "rb", buffering=0) as file:
+                size = file.readinto(packed.data)
+        except FileNotFoundError:
+            raise CorruptFileError(f"expected a chunk {self._name}/{key}, found none") from None
+        data, checksum = packed[: max(size - CHECKSUM, 0)], packed[max(size - CHECKSUM, 0) : size]
+        if len(data) < OVERHEAD or crc32c(data) != int.from_bytes(checksum, "little"):
+            raise CorruptFileError(f"the chunk {self._name}/{key} fails its checksum")
+        if int.from_bytes(data[N_BYTES], "little") != block.nbytes:
+            raise CorruptFileError(
+                f"expected {block.nbytes} bytes in the chunk {self._name}/{key}, found another number"
+            )
+        decompress(data, block)
+
+    def _rows(self, rows: IntArray) -> Iterator[RowPart]:
+        for picks in _grouped(rows // self.chunks[0]):
+            chunk = int(rows[picks[0]]) // self.chunks[0]
+            yield RowPart(chunk, rows[picks] - chunk * self.chunks[0], picks)
+
+    def _columns(self, columns: IntArray) -> Iterator[ColumnPart]:
+        order = np.argsort(columns, kind="stable")
+        ordered = columns[order]
+        cuts = np.flatnonzero(np.diff(ordered // self.chunks[1])) + 1
+        for inside, result in zip(np.split(ordered, cuts), np.split(order, cuts), strict=True):
+            chunk = int(inside[0]) // self.chunks[1]
+            runs = np.flatnonzero((np.diff(inside) != 1) | (np.diff(result) != 1)) + 1
+            yield ColumnPart(chunk, inside - chunk * self.chunks[1], result, np.array([0, *runs, len(inside)]))
+
+
+@functools.cache
+def _decoder() -> tuple[Callable[[AnyArray], int], Callable[[AnyArray, AnyArray], object]] | None:
+    """Return the checksum and the decompression that Zarr itself uses, or None where its release uses others."""
+    try:
+        # only a store needs them, and they take a moment
+        from google_crc32c import value  # noqa: PLC0415
+        from numcodecs.blosc import decompress  # type: ignore[import-untyped] # noqa: PLC0415
+    except ImportError:
+        return None
+    return value, decompress
+
+
+def place(block: AnyArray, rows: RowPart, columns: ColumnPart, out: AnyArray) -> None:
+    """Copy what was asked for from a chunk to its place in the result.
+
+    Columns that lie together in both are copied as a rectangle; where there are many short runs of them, row by row.
+    NumPy's assignment to rows and columns by number takes three to six times as long.
+    """
+    inside, result = columns.inside, columns.result
+    n_runs, n_rows = len(columns.runs) - 1, len(rows.inside)
+    source, target = _slice(rows.inside), _slice(rows.result)
+    # a copy of a run costs about 1 microsecond and so does a row, with 2 ns a column beside
+    if source is not None and target is not None and n_runs <= n_rows * (1 + len(inside) / 500):
+        for start, stop in itertools.pairwise(columns.runs.tolist()):
+            left, at = int(inside[start]), int(result[start])
+            n = stop - start
+            out[target, at : at + n] = block[source, left : left + n]
+        return
+    if n_runs == 1:
+        left, at, n = int(inside[0]), int(result[0]), len(inside)
+        out[rows.result, at : at + n] = block[rows.inside, left : left + n]
+        return
+    for row, line in zip(rows.result.tolist(), rows.inside.tolist(), strict=True):
+        out[row][result] = block[line][inside]
+
+
+def _slice(positions: IntArray) -> slice | None:
+    first, n = int(positions[0]), len(positions)
+    together = int(positions[-1]) - first == n - 1 and bool((np.diff(positions) == 1).all())
+    return slice(first, first + n) if together else None
+
+
+def _grouped(numbers: IntArray) -> Iterator[IntArray]:
+    """Yield the positions of each number, in the order in which they stand."""
+    order = np.argsort(numbers, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
