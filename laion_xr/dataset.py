@@ -16,7 +16,7 @@ from laion_xr import layout, schema
 from laion_xr._version import __version__
 from laion_xr.catalog import SubjectCatalog, fingerprint, stimulus_files
 from laion_xr.errors import DataNotDownloadedError, SelectionError, UnknownLabelError, did_you_mean
-from laion_xr.labels import warn_of_fraction
+from laion_xr.labels import MISSING, warn_of_fraction
 from laion_xr.lazy.array import ReadPlan, VoxelIds, planned_array
 from laion_xr.lazy.index import LabelIndex
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
@@ -151,6 +151,8 @@ def _voxel_coordinates(
         columns["noise_ceiling"] = NiftiReader(catalog.location, entry, axis.grid, 1).read(slice(None), axis.ids)[0]
     # with the coordinate, so that an array taken out of the Dataset still knows the categories and the map
     more = {"roi": {"roi_categories": _as_text(catalog.categories)}, "noise_ceiling": {"map": noise_ceiling}}
+    if entry is None:
+        more["noise_ceiling"][MISSING] = layout.subject_path(catalog.subject, f"noise_ceiling_{noise_ceiling}")
     return {
         n: lazy_variable(schema.VOXEL, columns[n], schema.attrs(n) | more.get(n, {}))
         for n in schema.VOXEL_ORDER

@@ -22,13 +22,28 @@ from laion_xr.errors import SelectionError, describe_names, unknown_label
 from laion_xr.rois import RoiQuery
 
 BoolArray = npt.NDArray[np.bool_]
+# attribute of the coordinate noise_ceiling whose map is not on disk
+MISSING = "missing"
+NO_CEILING = (
+    "The noise ceilings here are NaN, as their map is not there: download it, or open with another noise_ceiling=; "
+    "'laion-xr info ROOT' lists the missing files."
+)
 
 
 @dataclass(frozen=True)
 class MatchContext:
-    """What matching needs besides the labels: ROI category -> names of its ROIs."""
+    """What matching needs besides the labels.
+
+    Attributes
+    ----------
+    categories
+        ROI category -> names of its ROIs.
+    no_ceiling
+        The noise ceilings are NaN because their map is not there: to select by them is a mistake, not an empty answer.
+    """
 
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    no_ceiling: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +125,14 @@ class Labels:
                 query = query.tolist()
             return self._spread(RoiQuery(self.names, (context or MatchContext()).categories).match(query))
         if isinstance(query, slice):
-            return self._slice(name, query)
+            return self._slice(name, query, context)
         items = _items(name, query)
         return self._numbers(name, items) if self.names is None else self._texts(name, items)
 
     def _spread(self, chosen: BoolArray) -> BoolArray:
         return np.asarray(chosen[np.asarray(self.codes, dtype=np.intp)])
 
-    def _slice(self, name: str, query: slice) -> BoolArray:
+    def _slice(self, name: str, query: slice, context: MatchContext | None) -> BoolArray:
         if query.step is not None:
             raise SelectionError(f"A slice of {name} labels takes no step, found {query!r}.")
         labels = self.codes if self.names is None else self.names.astype(str)
@@ -132,16 +147,10 @@ class Labels:
                 f"Expected a slice that compares with the labels of {name}, found {query!r}."
             ) from None
         if name == "noise_ceiling":
-            self._check_ceiling(query)
+            if context is not None and context.no_ceiling:
+                raise SelectionError(NO_CEILING)
+            warn_of_fraction(query.start)
         return keep if self.names is None else self._spread(keep)
-
-    def _check_ceiling(self, query: slice) -> None:
-        if len(self.codes) and np.isnan(self.codes.astype(float)).all():
-            raise SelectionError(
-                "Every noise ceiling here is NaN, so that a slice of it selects nothing: the map was not downloaded, "
-                "or these voxels have none; 'laion-xr info ROOT' lists the missing files."
-            )
-        warn_of_fraction(query.start)
 
     def _numbers(self, name: str, items: list[object]) -> BoolArray:
         for item in items:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from laion_xr.dataset import roi_categories
 from laion_xr.errors import SelectionError, did_you_mean
-from laion_xr.labels import Labels, MatchContext
+from laion_xr.labels import MISSING, Labels, MatchContext
 from laion_xr.lazy.index import LabelIndex
 from laion_xr.schema import VOXEL
 from laion_xr.voxels import within_sphere
@@ -63,7 +63,7 @@ def select(
     def narrow(dim: str, chosen: npt.NDArray[np.bool_]) -> None:
         keep[dim] = keep[dim] & chosen if dim in keep else chosen
 
-    context = MatchContext(roi_categories(obj)) if "roi" in labels else None
+    categories = roi_categories(obj) if "roi" in labels else {}
     for name, query in labels.items():
         coordinate = obj.coords.get(name)
         if coordinate is None or coordinate.ndim != 1:
@@ -73,6 +73,7 @@ def select(
         if isinstance(index, LabelIndex):  # knows the labels that an earlier selection left behind
             narrow(index.dim, index.match(name, query))
         else:
+            context = MatchContext(categories, no_ceiling=MISSING in coordinate.attrs)
             narrow(str(coordinate.dims[0]), Labels.of(coordinate.values).match(name, query, context))
     if sphere is not None:
         narrow(VOXEL, _in_sphere(obj, sphere))

@@ -16,7 +16,7 @@ import xarray as xr
 from xarray.core.indexing import IndexSelResult
 
 from laion_xr.errors import SelectionError
-from laion_xr.labels import Labels, MatchContext
+from laion_xr.labels import MISSING, Labels, MatchContext
 from laion_xr.lazy.variable import LabelVariable
 
 Ids = npt.NDArray[np.integer]
@@ -55,7 +55,8 @@ class LabelIndex(xr.Index):
         dim = str(next(iter(dims))[0])
         size = next(iter(variables.values())).sizes[dim]
         ids = options.get("ids")
-        context = MatchContext(options.get("categories") or {})
+        missing = any(MISSING in variable.attrs for variable in variables.values())
+        context = MatchContext(options.get("categories") or {}, no_ceiling=missing)
         labels = {str(name): Labels.of(variable.values) for name, variable in variables.items()}
         return cls(dim, np.arange(size) if ids is None else np.asarray(ids), labels, context)
 

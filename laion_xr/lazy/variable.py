@@ -99,7 +99,7 @@ def _warn_of_split_reads(
     blocks = int(np.prod([len(c) for c in after]))
     reads = int(np.prod([len(c) for c in before]))
     split = any(set(np.cumsum(new)) - set(np.cumsum(old)) for old, new in zip(before, after, strict=True))
-    if split and blocks > reads:
+    if split and blocks >= 2 * reads:
         warnings.warn(
             f"These chunks split the reads of {reads} sessions into {blocks} blocks: each block still decodes the "
             "whole of its session's file, so that computing blocks one by one costs "

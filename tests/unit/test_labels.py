@@ -200,7 +200,9 @@ def test_other_thresholds_do_not_warn(threshold: float | None) -> None:
     Labels.of([0.1, 0.2]).match("frac_ridge", slice(0.15, None))  # not a ceiling
 
 
-def test_a_ceiling_that_is_all_nan_is_an_error_not_an_empty_selection() -> None:
-    with pytest.raises(SelectionError, match="Every noise ceiling here is NaN"):
-        Labels.of([np.nan, np.nan]).match("noise_ceiling", slice(30, None))
+def test_a_ceiling_whose_map_is_missing_is_an_error_not_an_empty_selection() -> None:
+    labels = Labels.of([np.nan, np.nan])
+    with pytest.raises(SelectionError, match="their map is not there"):
+        labels.match("noise_ceiling", slice(30, None), MatchContext(no_ceiling=True))
+    assert not labels.match("noise_ceiling", slice(30, None)).any()  # voxels without a ceiling are just not selected
     assert Labels.of([]).match("noise_ceiling", slice(30, None)).tolist() == []

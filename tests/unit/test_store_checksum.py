@@ -73,9 +73,7 @@ def test_finds_the_array_that_differs(group: zarr.Group, checksums: dict[str, ob
 
 
 @pytest.mark.parametrize(("trial", "words"), [(0, "trials 0 to 1"), (3, "trials 2 to 3"), (4, "trials 4 to 4")])
-def test_finds_the_trials_that_differ(
-    group: zarr.Group, checksums: dict[str, object], trial: int, words: str
-) -> None:
+def test_finds_the_trials_that_differ(group: zarr.Group, checksums: dict[str, object], trial: int, words: str) -> None:
     group["betas"][trial, 6] = -1
     assert differing_table(group, checksums) is None
     assert differing_trials(group, checksums, 5, 2) == words
