@@ -21,11 +21,12 @@ from laion_xr.lazy.array import ReadPlan, VoxelIds, planned_array
 from laion_xr.lazy.index import LabelIndex
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
 from laion_xr.location import FileEntry, Location
+from laion_xr.masks import VoxelAxis, read_rois, voxel_axis
 from laion_xr.readers.base import IntArray, Reader
 from laion_xr.readers.missing import MissingReader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.rois import RoiQuery, membership
-from laion_xr.sources import OpenedSession, VoxelAxis, open_sessions, read_rois, usable_sessions, voxel_axis
+from laion_xr.sources import OpenedSession, open_sessions, usable_sessions
 from laion_xr.stimuli import embedding_variable, read_metadata, requested_models
 from laion_xr.trials import full_table
 from laion_xr.voxels import grid_positions, world_positions

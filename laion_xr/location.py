@@ -26,6 +26,8 @@ from laion_xr.ranged import RangedFile
 from laion_xr.remote import explained, is_foreign, is_transient, persistently, status_of
 
 T = TypeVar("T")
+# To bytes, and back
+Codec = tuple[Callable[[T], bytes], Callable[[bytes], T]]
 
 # What a listing does not tell is asked for file by file (plain HTTP), so many at a time
 ASKED_AT_ONCE = 16
@@ -158,7 +160,16 @@ class Location:
         `fs` is the file system where the caller holds it already; `stop` gives up waiting for another attempt.
         """
         path = self.at(relative)
-        block = self.ask(relative, lambda fs: cast(bytes, fs.cat_file(path, start=start, end=end)), fs=fs, stop=stop)
+
+        def ranged(fs: fsspec.AbstractFileSystem) -> bytes:
+            try:
+                return cast(bytes, fs.cat_file(path, start=start, end=end))
+            except Exception as error:
+                if status_of(error) == _RANGE_NOT_SATISFIABLE:
+                    return b""  # the file is shorter than it was when it was listed
+                raise
+
+        block = self.ask(relative, ranged, fs=fs, stop=stop)
         if end is not None and len(block) > end - start:  # an HTTP server that answers a range with the whole file
             raise FileAccessError(
                 f"{self.show(relative)} cannot be read in parts: its server does not answer range requests. "
@@ -223,6 +234,10 @@ class Location:
             self.ask(lambda: (failing or names)[0], batch)
         return {name: found[name] for name in names if name in found}
 
+    def remembered(self, entry: FileEntry, what: str, make: Callable[[], T], codec: Codec[T]) -> T:
+        """Return what `make` finds out about a file by reading parts of it; a cache keeps it, packed by `codec`."""
+        return make()
+
     def ask(
         self,
         relative: str | Callable[[], str],
@@ -250,14 +265,17 @@ class Location:
             raise self._error(_called(relative), error) from None
 
     @contextmanager
-    def explained(self, relative: str) -> Iterator[None]:
-        """Give the errors of a remote file system our words, for a library that makes its requests itself."""
+    def explained(self, relative: str, done: str = "read") -> Iterator[None]:
+        """Give the errors of a remote file system our words, for a library that makes its requests itself.
+
+        `done` is what is done there: `"read"` or `"written"`.
+        """
         try:
             yield
         except Exception as error:
             if self.is_local or isinstance(error, LaionXRError) or not is_foreign(error):
                 raise
-            raise self._error(relative, error) from None
+            raise self._error(relative, error, done) from None
 
     def missing(self, relative: str) -> DataNotDownloadedError:
         """Return the error for a file that is not there, or that is a link to data that was not fetched."""
@@ -268,25 +286,27 @@ class Location:
             )
         return DataNotDownloadedError(f"{self.show(relative)} is not there: download it, or check the root {self.url}.")
 
-    def denied(self, relative: str, reason: str = "") -> FileAccessError:
-        """Return the error for a file that may not be read."""
+    def denied(self, relative: str, reason: str = "", done: str = "read") -> FileAccessError:
+        """Return the error for a file that may not be read (or written)."""
         if self.is_local:
             return FileAccessError(
                 f"{self.show(relative)} may not be read by this user (permission denied): check its permissions."
             )
         said = f" ({reason})" if reason else ""
         todo = advice(self.url, self.storage_options)
-        return FileAccessError(f"{self.show(relative)} may not be read: access was denied{said}; {todo}.")
+        return FileAccessError(f"{self.show(relative)} may not be {done}: access was denied{said}; {todo}.")
 
     def show(self, relative: str) -> str:
         """Return the full address of a file, for messages."""
         return f"{self.url}/{relative}".rstrip("/")
 
-    def _error(self, relative: str, error: Exception) -> Exception:
+    def _error(self, relative: str, error: Exception, done: str = "read") -> Exception:
         found = explained(error, self.show(relative))
         if isinstance(found, LaionXRError):
             return found
-        return self.missing(relative) if isinstance(found, FileNotFoundError) else self.denied(relative, str(found))
+        if isinstance(found, FileNotFoundError):
+            return self.missing(relative)
+        return self.denied(relative, str(found), done)
 
     def _described(self, path: str) -> dict[str, Any]:
         try:

@@ -14,8 +14,8 @@ from laion_xr import layout, schema
 from laion_xr.catalog import SubjectCatalog
 from laion_xr.errors import DataNotDownloadedError
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
+from laion_xr.masks import VoxelAxis, voxel_axis
 from laion_xr.readers.hdf5 import BETAS, ArrayInfo, Hdf5ArraySource, list_arrays
-from laion_xr.sources import VoxelAxis, voxel_axis
 
 # An array is read in blocks of whole HDF5 chunks, about this large
 BLOCK_BYTES = 64 << 20

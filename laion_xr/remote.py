@@ -30,12 +30,14 @@ TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 REFUSED_STATUS = frozenset({401, 403, 407})
 MISSING_STATUS = frozenset({404, 410})
 
-# Classes of botocore, aiohttp and urllib3, by name: what derives from them is a connection that broke or was not made
+# Classes of botocore, aiohttp and urllib3, by name: what derives from them is a connection that broke or was not made,
+# or bytes that were damaged on their way
 _BROKEN_CONNECTION = frozenset(
     {
         "ClientConnectionError",
         "ClientPayloadError",
         "ConnectionError",
+        "FlexibleChecksumError",
         "HTTPClientError",
         "IncompleteRead",
         "IncompleteReadError",
@@ -154,8 +156,9 @@ def is_transient(error: BaseException) -> bool:
 
 def is_foreign(error: BaseException) -> bool:
     """Whether an error is the word of a server, or of a library that talks to one."""
-    library = type(error).__module__.partition(".")[0]
-    return library in _LIBRARIES or status_of(error) is not None or is_transient(error)
+    if type(error).__module__.partition(".")[0] in _LIBRARIES or _is_any(error, _NO_CREDENTIALS):
+        return True
+    return status_of(error) is not None or is_transient(error)
 
 
 def status_of(error: BaseException | None) -> int | None:
@@ -164,13 +167,13 @@ def status_of(error: BaseException | None) -> int | None:
         response = getattr(error, "response", None)
         said = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
         status = said if said is not None else getattr(error, "status", None)
-        if isinstance(status, int) and status >= 400:
+        if isinstance(status, int) and status >= 300:
             return status
         error = error.__cause__
     return None
 
 
-def _is_any(error: Exception, names: frozenset[str]) -> bool:
+def _is_any(error: BaseException, names: frozenset[str]) -> bool:
     return any(kind.__name__ in names for kind in type(error).__mro__)
 
 

@@ -1,6 +1,6 @@
-"""From a subject's catalogue to what is read: voxel axis, trial tables, and a reader a session.
+"""From a subject's catalogue to what is read: trial tables, and a reader a session.
 
-Everything that opening a subject reads from disk is read here, in a few batches: headers, tables, masks.
+Headers and tables are read here, in a batch each; masks and ROIs in `laion_xr.masks`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from laion_xr import layout
@@ -28,28 +26,15 @@ from laion_xr.errors import (
     did_you_mean,
 )
 from laion_xr.location import FileEntry, Location
-from laion_xr.readers.base import IntArray, Reader
+from laion_xr.masks import MASKS, Grid, VoxelAxis
+from laion_xr.readers.base import Reader
 from laion_xr.readers.hdf5 import Hdf5Reader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.nifti_header import NiftiHeader, read_header, read_headers
-from laion_xr.readers.volumes import read_mask, read_masks_ids
 from laion_xr.stored import StoredSession, stored_sessions
-from laion_xr.trials import check_count, parse_trials, unknown_trials, warn_without_table
+from laion_xr.trials import check_count, offsets, parse_trials, unknown_trials, warn_without_table
 
-MASKS = {"anatomical": "brain_mask", "rsquare": "r2_mean"}
 SOURCES = ("auto", "store", "nifti", "hdf5")
-
-Grid = tuple[int, int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class VoxelAxis:
-    """The voxels of a subject: C-order flat ids of a mask in a grid."""
-
-    ids: IntArray
-    grid: Grid
-    affine: npt.NDArray[np.float64]
-    mask_source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,46 +44,6 @@ class OpenedSession:
     files: SessionFiles
     reader: Reader
     table: pd.DataFrame
-
-
-def voxel_axis(catalog: SubjectCatalog, mask_source: str) -> VoxelAxis:
-    """Read the mask that the voxel axis is made of.
-
-    Where the anatomical mask is not there, the R2 map serves, with a warning.
-
-    Raises
-    ------
-    SelectionError
-        `mask_source` is neither `"anatomical"` nor `"rsquare"`.
-    DataNotDownloadedError
-        The mask is not there, and nothing that could serve for it.
-    """
-    if mask_source not in MASKS:
-        raise SelectionError(did_you_mean("mask_source", mask_source, MASKS))
-    if MASKS[mask_source] not in catalog.maps:
-        where = catalog.location.show
-        paths = {
-            "anatomical": layout.brain_mask_path(catalog.subject),
-            "rsquare": layout.subject_path(catalog.subject, "r2_mean"),
-        }
-        if mask_source == "anatomical" and MASKS["rsquare"] in catalog.maps:
-            warnings.warn(
-                f"The brain mask {where(paths['anatomical'])} is not there: the voxels are those of the R2 map instead "
-                "(mask_source='rsquare'); download the mask for the usual voxel axis.",
-                IncompleteDataWarning,
-                stacklevel=2,
-            )
-            mask_source = "rsquare"
-        else:
-            other = "rsquare" if mask_source == "anatomical" else "anatomical"
-            hint = f", or open with mask_source={other!r}" if MASKS[other] in catalog.maps else ""
-            raise DataNotDownloadedError(
-                f"No mask says which voxels {catalog.subject} has: expected {where(paths[mask_source])}; "
-                f"download it{hint}."
-            )
-    entry = catalog.maps[MASKS[mask_source]]
-    ids, header = read_mask(catalog.location, entry)
-    return VoxelAxis(ids, header.grid, header.affine, mask_source)
 
 
 def read_tables(
@@ -170,15 +115,21 @@ def open_sessions(
     if not opened:
         raise next(iter(left_out.values()))
     _warn_left_out(left_out)
-    counted: dict[str, pd.DataFrame] = {}
+    known = tables | {name: session.table for name, session in opened.items()}
+    return list(opened.values()), _all_trials(catalog, known, headers, axis)
+
+
+def _all_trials(
+    catalog: SubjectCatalog, known: Mapping[str, pd.DataFrame], headers: Mapping[str, NiftiHeader], axis: VoxelAxis
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of all sessions that have trials, in order; without labels where there is no table."""
+    found: dict[str, pd.DataFrame] = {}
     for files in catalog.sessions:
-        if files.session in tables:
-            counted[files.session] = tables[files.session]
-        elif files.session in opened:
-            counted[files.session] = opened[files.session].table
+        if files.session in known:
+            found[files.session] = known[files.session]
         elif (n_trials := _n_trials(catalog, files, axis, headers)) is not None:
-            counted[files.session] = unknown_trials(files.session, n_trials)
-    return list(opened.values()), counted
+            found[files.session] = unknown_trials(files.session, n_trials)
+    return found
 
 
 def _n_trials(
@@ -191,6 +142,17 @@ def _n_trials(
     if "model" in files.files:
         return Hdf5Reader(catalog.location, files.files["model"], axis.grid, None).shape[0]
     return None
+
+
+def trial_offsets(catalog: SubjectCatalog, axis: VoxelAxis) -> dict[str, int]:
+    """Return the position of each session's first trial in the subject's full trial table, sessions in order.
+
+    From the trial tables; from the headers of sessions that have none. No betas are read.
+    """
+    tables = read_tables(catalog)
+    entries = [s.files["betas"] for s in catalog.sessions if s.session not in tables and "betas" in s.files]
+    headers = read_headers(catalog.location, entries, {})
+    return offsets(_all_trials(catalog, tables, headers, axis))
 
 
 def usable_sessions(
@@ -306,12 +268,6 @@ def _hdf5_reader(catalog: SubjectCatalog, entry: FileEntry, axis: VoxelAxis) -> 
     masks = {name: catalog.maps.get(kind) for name, kind in MASKS.items()}
     n_trials = Hdf5Reader(catalog.location, entry, axis.grid, None).shape[0]
     return Hdf5Reader(catalog.location.uncached, entry, axis.grid, n_trials, masks["anatomical"], masks["rsquare"])
-
-
-def read_rois(catalog: SubjectCatalog, grid: Grid) -> dict[str, IntArray]:
-    """Return the C-order flat grid ids of each ROI, voxels outside the brain mask included."""
-    ids = read_masks_ids(catalog.location, catalog.rois.values(), grid)
-    return {roi: ids[entry.path] for (_, roi), entry in catalog.rois.items()}
 
 
 def _warn_left_out(left_out: Mapping[str, LaionXRError]) -> None:

@@ -96,7 +96,7 @@ def file_tail(location: Location, entry: FileEntry) -> str:
         with location.open(entry.path) as file:
             file.seek(entry.size - TAIL_BYTES)
             return file.read(TAIL_BYTES).hex()
-    return bytes(location.fs.cat_file(location.at(entry.path), entry.size - TAIL_BYTES, entry.size)).hex()
+    return location.read_range(entry.path, entry.size - TAIL_BYTES, entry.size).hex()
 
 
 def stored_sessions(store: Location, subject: str) -> dict[str, StoredSession]:

@@ -135,7 +135,7 @@ def check_count(n_rows: int, n_volumes: int, table: str, betas: str) -> None:
         )
 
 
-def trial_offsets(tables: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+def offsets(tables: Mapping[str, pd.DataFrame]) -> dict[str, int]:
     """Return the position of each session's first trial in the full table."""
     starts = np.cumsum([0, *(len(t) for t in tables.values())])
     return dict(zip(tables, starts[:-1].tolist(), strict=True))

@@ -22,7 +22,7 @@ import fsspec
 
 from laion_xr.access.configuration import cache_dir
 from laion_xr.errors import DataNotDownloadedError, LaionXRError, SelectionError
-from laion_xr.location import FileEntry, Location
+from laion_xr.location import Codec, FileEntry, Location
 
 T = TypeVar("T")
 
@@ -91,6 +91,18 @@ class CachedLocation(Location):
                     self._write(_key(file, end), data, file)
         found = kept | fetched
         return {name: found[name] for f in wanted if (name := f.path if isinstance(f, FileEntry) else f) in found}
+
+    def remembered(self, entry: FileEntry, what: str, make: Callable[[], T], codec: Codec[T]) -> T:
+        """Return what was found out about a file in this state before, else what `make` finds out now."""
+        pack, unpack = codec
+        key = f"{what} {entry.path}"
+        copy = self._read(key, entry) if entry.is_known else None
+        if copy is not None:
+            return unpack(copy)
+        found = make()
+        if entry.is_known:
+            self._write(key, pack(found), entry)
+        return found
 
     def ask(
         self,

@@ -20,9 +20,10 @@ from laion_xr.catalog import Catalog, SessionFiles, SubjectCatalog, stimulus_fil
 from laion_xr.cli.reports import FileReport, RoiReport, RootReport, SessionReport, StimuliReport, SubjectReport
 from laion_xr.errors import LaionXRError, NotALaionDatasetError
 from laion_xr.location import FileEntry, Location
+from laion_xr.masks import VoxelAxis, read_rois, voxel_axis
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.nifti_header import read_headers
-from laion_xr.sources import VoxelAxis, read_rois, read_tables, voxel_axis
+from laion_xr.sources import read_tables
 from laion_xr.stimuli import read_metadata
 from laion_xr.trials import check_count, stimulus_columns
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 from dask.array.core import finalize
 from dask.array.optimization import optimize
+from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 AnyArray = npt.NDArray[np.generic]
@@ -57,18 +60,58 @@ def computes_in_place(array: da.Array, tasks_into: Callable[[SharedResult], Mapp
     tasks_into
         Returns that layer's tasks, filling the rows of a shared result.
     """
-    shape, dtype, name = array.shape, array.dtype, array.name
+    planned = _Planned(array.shape, array.dtype, tasks_into)
+    _PLANNED[array.name] = planned
+    # attributes of this instance, not of a subclass: xarray refuses to mix a subclass of da.Array with plain ones
+    vars(array).update(__dask_optimize__=_OPTIMIZER, __dask_postcompute__=lambda: (joined, ()), _planned=planned)
+    return array
 
-    def optimized(graph: Any, keys: Any, **kwargs: Any) -> Any:
-        if isinstance(graph, HighLevelGraph) and name in graph.layers:
-            layers = dict(graph.layers)
-            layers[name] = MaterializedLayer(dict(tasks_into(SharedResult(shape, dtype))))
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    shape: tuple[int, int]
+    dtype: npt.DTypeLike
+    tasks_into: Callable[[SharedResult], Mapping[Hashable, Any]]
+
+
+# Name -> what the array of that name computes into; forgotten with the array
+_PLANNED: WeakValueDictionary[str, _Planned] = WeakValueDictionary()
+
+
+class _Optimizer:
+    """Dask's own optimization, after the planned arrays that are asked for got a result to share.
+
+    One for all arrays, and equal to Dask's own: Dask 2026.8 puts the collections of one optimizer together
+    (`dask._expr._HLGExprSequence._tune_down`) and returns results in the order of these groups, so that with one for
+    each array `dask.compute(a, b, c)` would give a, c, b.
+    """
+
+    def __call__(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
+        if isinstance(graph, HighLevelGraph):
+            asked = {key[0] if isinstance(key, tuple) else key for key in flatten(keys)}
+            planned = {
+                name: found
+                for name, users in graph.dependents.items()
+                if (found := _PLANNED.get(name)) is not None and _is_result(name, users, asked)
+            }
+            tasks = {name: p.tasks_into(SharedResult(p.shape, p.dtype)) for name, p in planned.items()}
+            layers = {**graph.layers, **{name: MaterializedLayer(dict(made)) for name, made in tasks.items()}}
             graph = HighLevelGraph(layers, graph.dependencies)
         return optimize(graph, keys, **kwargs)
 
-    # attributes of this instance, not of a subclass: xarray refuses to mix a subclass of da.Array with plain ones
-    vars(array).update(__dask_optimize__=optimized, __dask_postcompute__=lambda: (joined, ()))
-    return array
+    def __eq__(self, other: object) -> bool:
+        return other is optimize or isinstance(other, _Optimizer)
+
+    def __hash__(self) -> int:
+        return hash(optimize)
+
+
+_OPTIMIZER = _Optimizer()
+
+
+def _is_result(name: str, users: Set[str], asked: Set[str]) -> bool:
+    """Whether a layer is computed for itself: nothing uses it but, to compute and not to persist, Dask's last step."""
+    return all(user in asked and user.startswith("finalize-") for user in users) if users else name in asked
 
 
 def joined(blocks: Any) -> AnyArray:

@@ -69,7 +69,11 @@ class ChunkFiles:
         """Return the files of an array, or None where they are not of this kind."""
         from zarr.storage import LocalStore  # noqa: PLC0415 - a quarter of a second, and only a store needs it
 
-        if not isinstance(array.store, LocalStore) or _decoder() is None:
+        if not isinstance(array.store, LocalStore):
+            return None
+        try:
+            checked_blosc()
+        except ImportError:
             return None
         # by what the metadata say: the classes differ between releases of Zarr
         metadata: Any = array.metadata.to_dict()
@@ -86,10 +90,6 @@ class ChunkFiles:
             return None
         separator = str(keys.get("configuration", {}).get("separator", "/"))
         return cls(str(array.store.root / array.path), (int(array.chunks[0]), int(array.chunks[1])), separator)
-
-    @property
-    def _name(self) -> str:
-        return self.folder.rpartition("/")[2]
 
     def fill(self, rows: IntArray, columns: IntArray, out: AnyArray) -> None:
         """Fill `out` with rows and columns of the matrix, in any order; each chunk is decoded once.
@@ -110,31 +110,45 @@ class ChunkFiles:
             for done in [pool.submit(self._decode, todo[i::n], out) for i in range(n)]:
                 done.result()
 
-    def _decode(self, todo: Sequence[tuple[RowPart, ColumnPart]], out: AnyArray) -> None:
-        n_bytes = 4 * self.chunks[0] * self.chunks[1]
-        packed = np.empty(n_bytes + OVERHEAD + CHECKSUM, np.uint8)
-        block = np.empty(self.chunks, "<f4")
-        for rows, columns in todo:
-            self._load(f"c{self.separator}{rows.chunk}{self.separator}{columns.chunk}", packed, block)
-            place(block, rows, columns, out)
+    def buffers(self) -> tuple[AnyArray, AnyArray]:
+        """Return room for a chunk as it is in its file, and for what it decodes to."""
+        packed = np.empty(4 * self.chunks[0] * self.chunks[1] + OVERHEAD + CHECKSUM, np.uint8)
+        return packed, np.empty(self.chunks, "<f4")
 
-    def _load(self, key: str, packed: AnyArray, block: AnyArray) -> None:
-        decoder = _decoder()
-        assert decoder is not None
-        crc32c, decompress = decoder
+    def path(self, row: int, column: int) -> str:
+        """Return the path of a chunk's file."""
+        return f"{self.folder}/{self._key(row, column)}"
+
+    def load(self, row: int, column: int, packed: AnyArray, block: AnyArray) -> None:
+        """Decode a chunk into `block`, by way of `packed`, as `buffers` returns them.
+
+        Raises
+        ------
+        CorruptFileError
+            The chunk is lost, or fails its checksum.
+        """
+        checksum_of, _, decompress = checked_blosc()
+        name = f"{self.folder.rpartition('/')[2]}/{self._key(row, column)}"
         try:
-            with open(f"{self.folder}/{key}", "rb", buffering=0) as file:
+            with open(self.path(row, column), "rb", buffering=0) as file:
                 size = file.readinto(packed.data)
         except FileNotFoundError:
-            raise CorruptFileError(f"expected a chunk {self._name}/{key}, found none") from None
+            raise CorruptFileError(f"expected a chunk {name}, found none") from None
         data, checksum = packed[: max(size - CHECKSUM, 0)], packed[max(size - CHECKSUM, 0) : size]
-        if len(data) < OVERHEAD or crc32c(data) != int.from_bytes(checksum, "little"):
-            raise CorruptFileError(f"the chunk {self._name}/{key} fails its checksum")
+        if len(data) < OVERHEAD or checksum_of(data) != int.from_bytes(checksum, "little"):
+            raise CorruptFileError(f"the chunk {name} fails its checksum")
         if int.from_bytes(data[N_BYTES], "little") != block.nbytes:
-            raise CorruptFileError(
-                f"expected {block.nbytes} bytes in the chunk {self._name}/{key}, found another number"
-            )
+            raise CorruptFileError(f"expected {block.nbytes} bytes in the chunk {name}, found another number")
         decompress(data, block)
+
+    def _key(self, row: int, column: int) -> str:
+        return f"c{self.separator}{row}{self.separator}{column}"
+
+    def _decode(self, todo: Sequence[tuple[RowPart, ColumnPart]], out: AnyArray) -> None:
+        packed, block = self.buffers()
+        for rows, columns in todo:
+            self.load(rows.chunk, columns.chunk, packed, block)
+            place(block, rows, columns, out)
 
     def _rows(self, rows: IntArray) -> Iterator[RowPart]:
         for picks in _grouped(rows // self.chunks[0]):
@@ -152,15 +166,19 @@ class ChunkFiles:
 
 
 @functools.cache
-def _decoder() -> tuple[Callable[[AnyArray], int], Callable[[AnyArray, AnyArray], object]] | None:
-    """Return the checksum and the decompression that Zarr itself uses, or None where its release uses others."""
-    try:
-        # only a store needs them, and they take a moment
-        from google_crc32c import value  # noqa: PLC0415
-        from numcodecs.blosc import decompress  # type: ignore[import-untyped] # noqa: PLC0415
-    except ImportError:
-        return None
-    return value, decompress
+def checked_blosc() -> tuple[Callable[..., int], Callable[..., bytes], Callable[..., object]]:
+    """Return the checksum, compression and decompression that Zarr itself uses.
+
+    Raises
+    ------
+    ImportError
+        This release of Zarr uses others.
+    """
+    # only a store needs them, and they take a moment
+    from google_crc32c import value  # noqa: PLC0415
+    from numcodecs.blosc import compress, decompress  # type: ignore[import-untyped] # noqa: PLC0415
+
+    return value, compress, decompress
 
 
 def place(block: AnyArray, rows: RowPart, columns: ColumnPart, out: AnyArray) -> None:

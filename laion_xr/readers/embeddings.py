@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +35,20 @@ def read_embedding_table(location: Location, entry: FileEntry) -> EmbeddingTable
     FileFormatError
         `embedding` or `image_ids` is missing, or their lengths differ.
     """
+    return location.remembered(entry, "table", lambda: _read_table(location, entry), (_packed, _unpacked))
+
+
+def _packed(table: EmbeddingTable) -> bytes:
+    plain = [table.shape, table.dtype.str, table.image_ids.tolist(), table.valid.tolist()]
+    return json.dumps(plain).encode()
+
+
+def _unpacked(data: bytes) -> EmbeddingTable:
+    (n_images, n_features), dtype, ids, valid = json.loads(data)
+    return EmbeddingTable((n_images, n_features), np.dtype(dtype), np.array(ids, object), np.array(valid, bool))
+
+
+def _read_table(location: Location, entry: FileEntry) -> EmbeddingTable:
     name = location.show(entry.path)
     with opened_hdf5(location, entry) as file:
         for wanted in ("embedding", "image_ids"):

@@ -40,8 +40,7 @@ METADATA = "zarr.json"
 RECORD = "laion_xr_store"
 # Fill value of the betas: Zarr returns it, without a word, for a chunk whose file is lost
 LOST = float(np.finfo(np.float32).min)
-# Decoded at once: bounds memory above the result, and is many chunks
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 64 << 20  # decoded at once: bounds memory above the result, and is many chunks
 # A session that is replaced is away for the time between two renames
 ATTEMPTS, PAUSE = 4, 0.05
 
@@ -139,33 +138,32 @@ class StoredReader:
     def _try(self, rows: IntArray, picked: IntArray, record: dict[str, Any], out: AnyArray) -> LaionXRError | None:
         """Fill `out`, or return why not."""
         name = self.location.show(self.path)
+        kind: type[LaionXRError] = CorruptFileError
         try:
             with self.location.explained(self.path):
                 ids, columns = _stored_voxels(self, record["checksums"][VOXEL])
-                betas = _array(self, BETAS)
-                if betas.shape != (self.shape[0], len(ids)) or betas.dtype != self.dtype:
-                    raise CorruptFileError(
-                        f"expected betas of shape {(self.shape[0], len(ids))}, found {betas.dtype} of {betas.shape}"
-                    )
+                betas, shape = _array(self, BETAS), (self.shape[0], len(ids))
+                if betas.shape != shape or betas.dtype != self.dtype:
+                    raise CorruptFileError(f"expected betas of shape {shape}, found {betas.dtype} of {betas.shape}")
                 fill(betas, rows, _columns(ids, columns, picked, name), out, self._lost)
             return None
-        except PermissionError as error:
-            return error if isinstance(error, FileAccessError) else self.location.denied(self.path)
+        except CorruptFileError as error:
+            text = str(error)
+        except (FileFormatError, FileAccessError, UnreachableError) as error:
+            return error
+        except PermissionError:
+            return self.location.denied(self.path)
         except MemoryError:
             raise
         # what a damaged file makes a codec raise is anyone's guess
         except Exception as error:
-            if isinstance(error, UnreachableError):
-                return error
-            if isinstance(error, FileFormatError) and not isinstance(error, CorruptFileError):
-                return error
-            damaged = isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
-            kind = CorruptFileError if damaged else StoreError
-            text = f"{error}" if isinstance(error, CorruptFileError) else f"{type(error).__name__}: {error}"
-            return kind(
-                f"{name} cannot be read ({text.rstrip('.')}). Run 'laion-xr verify --repair' on the store, or open "
-                "with source='nifti'."
-            )
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                kind = StoreError
+            text = f"{type(error).__name__}: {error}"
+        return kind(
+            f"{name} cannot be read ({text.rstrip('.')}). Run 'laion-xr verify --repair' on the store, or open with "
+            "source='nifti'."
+        )
 
     def _lost(self, key: str) -> bool:
         """Whether the file of a chunk is not there."""
@@ -221,8 +219,7 @@ def fill(betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArra
     CorruptFileError
         A chunk is not there.
     """
-    files = ChunkFiles.of(betas)
-    if files is not None:
+    if (files := ChunkFiles.of(betas)) is not None:
         files.fill(rows, columns, out)
         return
     height, width = betas.chunks
@@ -248,7 +245,7 @@ def fill(betas: zarr.Array[Any], rows: IntArray, columns: IntArray, out: AnyArra
             target = slice(start, stop) if in_order else order[start:stop]
             solid = bool((np.diff(where) == 1).all())  # by their number alone, repeated columns would pass
             values = block if solid else np.take(block, where, axis=1)
-            if len(picks) == len(rows) and every:
+            if len(picks) == len(rows) and bool((np.diff(picks) == 1).all()):
                 out[:, target] = values
             else:
                 out[picks if not isinstance(target, np.ndarray) else picks[:, None], target] = values
@@ -282,8 +279,7 @@ def _columns(ids: IntArray, columns: IntArray, picked: IntArray, name: str) -> I
             f"{name} does not hold {len(missing)} of the voxels asked for (such as {int(missing[0])}): it was made "
             "with another mask; open with source='nifti', or ingest again."
         )
-    found: IntArray = columns[at]
-    return found
+    return np.take(columns, at)
 
 
 @functools.lru_cache(maxsize=32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -36,7 +35,8 @@ def ingest(
     """Inflate sessions once and keep them in a store, from which they are read a hundred times faster.
 
     A killed ingest, run again, keeps what is complete; a session appears in the store only when it is complete and was
-    read back.
+    read back. Sessions are written in threads; where a distributed client is active, on its workers, each as many at
+    once as its memory holds (`workers` and `memory` are of this process, and not asked then).
 
     Parameters
     ----------
@@ -102,11 +102,11 @@ def ingest(
         ensure_groups(target, sorted({s.subject for s in plan.to_write}))
     outcomes = [SessionOutcome(s.subject, s.session, KEPT) for s in plan.sessions if s.action == "keep"]
     outcomes += write_sessions(source, target, plan, progress)
-    if outcomes:
-        with contextlib.suppress(OSError):  # a disk that is full; what is said of it is below, and the store reads
-            consolidate_store(target)
+    problem = _consolidation_problem(target) if outcomes else None
     tidy(target)
     raise_failures(outcomes)
+    if problem is not None:
+        raise problem
     table = pd.DataFrame([vars(o) for o in outcomes], columns=["subject", "session", "outcome", "message"])
     return table.drop(columns="message").sort_values(["subject", "session"], ignore_index=True)
 
@@ -117,3 +117,15 @@ def _check_room(plan: IngestPlan) -> None:
             f"The store needs about {plan.store_bytes / 1e9:.1f} GB and {plan.store} has "
             f"{plan.free_bytes / 1e9:.1f} GB free: make room, choose another place, or fewer sessions."
         )
+
+
+def _consolidation_problem(target: Location) -> StoreError | None:
+    """Gather the metadata of all sessions, or return why not: what is said of the sessions goes before."""
+    try:
+        consolidate_store(target)
+    except OSError as error:
+        return StoreError(
+            f"Every session is in the store {target.url}, and its own metadata could not be written: {error}. Run the "
+            "same ingest again when the cause is gone; until then it opens as a whole more slowly, with a warning."
+        )
+    return None

@@ -12,12 +12,16 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import xarray as xr
 import zarr
 from filelock import FileLock
+from zarr.errors import ContainsGroupError
+from zarr.storage import MemoryStore
 
 from laion_xr import layout
 from laion_xr.errors import DataNotDownloadedError, StoreError
@@ -60,7 +64,7 @@ def workshop(store: Location) -> Path:
     """
     root = Path(store.url).resolve()
     beside = root.with_name(f"{root.name}.partial")
-    if not root.exists() or beside.is_dir():
+    if not root.exists():
         return beside
     same_disk = root.stat().st_dev == root.parent.stat().st_dev
     return beside if same_disk and os.access(root.parent, os.W_OK) else root / INSIDE
@@ -114,14 +118,38 @@ def ensure_groups(store: Location, subjects: list[str]) -> None:
         Nothing can be written there.
     """
     try:
-        target = zarr_store(store, writable=True)
-        for path in ["", *subjects]:
-            zarr.open_group(target, path=path, mode="a", zarr_format=3)
+        # two ingests that begin at once would each find no group, and the second could not make it
+        with _store_lock(store) if store.is_local else contextlib.nullcontext():
+            target = zarr_store(store, writable=True)
+            for path in ["", *subjects]:
+                with contextlib.suppress(ContainsGroupError):
+                    zarr.open_group(target, path=path, mode="a", zarr_format=3)
     except (OSError, ValueError) as error:
+        tidy(store)
         raise StoreError(
             f"The store {store.url} cannot be written: expected a folder, or room for one, found {error}. Check its "
             "permissions and the disk, or choose another place."
         ) from None
+
+
+def put_dataset(ds: xr.Dataset, location: Location, path: str) -> None:
+    """Write a Dataset in place of what is there: on an object store all its objects in one concurrent batch."""
+    if location.is_local:
+        target = zarr_store(location, writable=True)
+        ds.to_zarr(target, group=path or None, mode="w", zarr_format=3, consolidated=False)
+        return
+    # one by one, Zarr asks ten questions a variable before it writes: three hundred round trips
+    objects: MutableMapping[str, Any] = {}
+    ds.to_zarr(MemoryStore(objects), group=path, mode="w", zarr_format=3, consolidated=False)
+    data = {location.at(key): value.to_bytes() for key, value in objects.items() if key.startswith(f"{path}/")}
+
+    def replace(fs: Any) -> None:
+        fs.invalidate_cache()  # Zarr writes through a file system of its own
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm(location.at(path), recursive=True)
+        fs.pipe(data)
+
+    location.ask(path, replace)
 
 
 def consolidate_store(store: Location) -> None:

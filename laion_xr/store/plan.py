@@ -17,9 +17,10 @@ CODEC = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle"}
 INFLATE_RATE = 2.0e9
 # What a stored session takes of its betas as float32; simulated betas, which are noise, compress little
 STORED_SHARE = 0.9
-# Blocks of trials that a worker holds: one is gathered, one waits, one is written
-BLOCKS_HELD = 3
-WORKER_BASE = 250_000_000
+# Blocks of trials that a worker holds: one is gathered, one waits, one is written; Zarr holds that one once more
+BLOCKS_HELD, BLOCKS_ENCODED = 3, 1
+# Beside them, measured: what is imported, and coordinates and maps with what their reading leaves
+WORKER_BASE, TABLE_BYTES_A_VOXEL = 250_000_000, 500
 
 ACTIONS = ("write", "keep", "replace")
 
@@ -96,9 +97,10 @@ class IngestPlan:
 
     @property
     def worker_bytes(self) -> int:
-        """Memory that one worker takes: blocks of trials over all voxels."""
+        """Memory that one worker takes: blocks of trials over all voxels, and the tables of a session."""
         widest = max((s.n_voxels for s in self.sessions), default=0)
-        return WORKER_BASE + BLOCKS_HELD * 4 * self.chunks[0] * widest
+        blocks = (BLOCKS_HELD + BLOCKS_ENCODED) * 4 * self.chunks[0]
+        return WORKER_BASE + (blocks + TABLE_BYTES_A_VOXEL) * widest
 
     def fitting_workers(self) -> int:
         """Return how many workers fit into the memory.

@@ -100,7 +100,8 @@ def write_one(
                 # another ingest wrote it while this one waited for its turn
                 advance(todo.n_trials)
                 return SessionOutcome(todo.subject, todo.session, KEPT)
-            write_session(catalog, todo.session, plan, place, advance)
+            with target.explained(f"{todo.subject}/{todo.session}", "written"):
+                write_session(catalog, todo.session, plan, place, advance)
         return SessionOutcome(todo.subject, todo.session, WRITTEN)
     # one session must not stop the others, whatever a damaged file or a remote disk makes a library raise
     except Exception as error:

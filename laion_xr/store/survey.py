@@ -12,7 +12,8 @@ import psutil
 from laion_xr.catalog import Catalog, SessionFiles, SubjectCatalog
 from laion_xr.errors import LaionXRError
 from laion_xr.location import Location
-from laion_xr.sources import VoxelAxis, session_reader, voxel_axis
+from laion_xr.masks import VoxelAxis, voxel_axis
+from laion_xr.sources import session_reader
 from laion_xr.store.plan import IngestPlan, SessionPlan, check_precision
 from laion_xr.stored import StoredSession, stored_sessions
 

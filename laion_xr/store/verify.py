@@ -14,8 +14,9 @@ from laion_xr.catalog import Catalog
 from laion_xr.dataset import subject_dataset
 from laion_xr.errors import LaionXRError, StoreError
 from laion_xr.location import Location
+from laion_xr.masks import voxel_axis
 from laion_xr.readers.stored import METADATA, VOXEL, open_group
-from laion_xr.sources import session_reader, source_kind, voxel_axis
+from laion_xr.sources import session_reader, source_kind
 from laion_xr.store.checksum import crc32, differing_table, differing_trials, digest
 from laion_xr.store.ingest import ingest
 from laion_xr.store.precision import rounded
@@ -192,6 +193,7 @@ def _check_values(session: StoredSession, source: Location, subject: str, name: 
 def _other_table(tables: xr.Dataset, checksums: Mapping[str, Any]) -> str | None:
     """Return the first coordinate or map that the source has otherwise than the store."""
     for name, variable in tables.variables.items():
-        if crc32(np.asarray(variable.values)) != checksums.get(str(name)):
+        # what only one of them has is no difference: another version, a map that was deleted
+        if str(name) in checksums and crc32(np.asarray(variable.values)) != checksums[str(name)]:
             return str(name)
     return None

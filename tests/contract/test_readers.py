@@ -22,6 +22,8 @@ from laion_xr.readers.embeddings import EmbeddingReader
 from laion_xr.readers.hdf5 import Hdf5Reader
 from laion_xr.readers.missing import MissingReader
 from laion_xr.readers.nifti import NiftiReader
+from laion_xr.readers.stored import LOST, RECORD, StoredReader, open_group
+from laion_xr.store.checksum import crc32, digest
 
 GRID = (6, 5, 4)
 SIZE = math.prod(GRID)
@@ -33,7 +35,7 @@ class Case(NamedTuple):
 
     reader: Any
     truth: np.ndarray
-    rewrite: Callable[[int], FileEntry]  # change the file, return how a listing shows it
+    rewrite: Callable[[int], Any]  # change the file, return how a listing shows it, or what of the reader changes
 
 
 Put = Callable[[str, bytes], FileEntry]
@@ -136,6 +138,22 @@ def embeddings(location: Location, put: Put) -> Case:
     return Case(reader, np.vstack([values, np.full((1, SIZE), np.nan, np.float16)]), write)
 
 
+def stored(location: Location, put: Put) -> Case:
+    ids = np.random.default_rng(1).permutation(SIZE)
+
+    def write(seed: int) -> dict[str, Any]:
+        values = matrix(betas() + seed)[:, ids]
+        group = open_group(location, "sub-01/ses-01", mode="w")
+        group.create_array("voxel", data=ids)
+        group.create_array("betas", data=values, chunks=(4, 11), fill_value=LOST, config={"write_empty_chunks": True})
+        checksums = {"voxel": crc32(ids), "betas": [crc32(values)]}
+        group.update_attributes({RECORD: {"checksum": digest(checksums), "checksums": checksums}})
+        return {"checksum": digest(checksums)}
+
+    reader = StoredReader(location, "sub-01/ses-01", (N_TRIALS, SIZE), write(0)["checksum"])
+    return Case(reader, matrix(betas()), write)
+
+
 def no_file(location: Location, put: Put) -> Case:
     reader = MissingReader(1, GRID, np.dtype(np.float32))
     return Case(reader, np.full((1, SIZE), np.nan, np.float32), lambda seed: FileEntry("none", 0, ""))
@@ -151,6 +169,7 @@ MAKERS = [
     hdf5_flat,
     hdf5_masked,
     embeddings,
+    stored,
     no_file,
 ]
 
@@ -282,9 +301,9 @@ def test_the_token_changes_with_the_file(case: Case) -> None:
         pytest.skip("there is no file")
     token = case.reader.token
     assert plain(token)
-    entry = case.rewrite(1)
+    change = case.rewrite(1)
     state = {name: getattr(case.reader, name) for name in case.reader.__dataclass_fields__}
-    changed = type(case.reader)(**{**state, "entry": entry})
+    changed = type(case.reader)(**{**state, **(change if isinstance(change, dict) else {"entry": change})})
     assert changed.token != token
     moved = type(case.reader)(**{**state, "location": Location.of("memory://elsewhere")})
     assert moved.token != token

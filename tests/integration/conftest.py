@@ -151,7 +151,12 @@ class S3Server:
         connection: socket.socket = environ["werkzeug.socket"]
         # without the handshake that ends a connection: the other side sees a reset
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
+        # at once, whoever else holds the socket here: what they still write breaks
+        one, other = socket.socketpair()
+        other.close()
+        os.dup2(one.fileno(), connection.fileno())
+        one.close()
+        raise ConnectionResetError
         yield b""
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -241,6 +242,14 @@ def test_groups_that_are_there_stay(store: Location) -> None:
     group = zarr.open_group(store.url, mode="r", use_consolidated=False)
     assert sorted(dict(group.groups())) == ["sub-01", "sub-03"]
     assert "ses-01" in group["sub-03"]
+
+
+def test_groups_that_several_make_at_once(tmp_path: Path) -> None:
+    for n in range(5):
+        location = Location.of(tmp_path / f"{n}.zarr")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _, at=location: ensure_groups(at, ["sub-01", "sub-03"]), range(4)))
+        assert sorted(dict(zarr.open_group(location.url, mode="r").groups())) == ["sub-01", "sub-03"]
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:

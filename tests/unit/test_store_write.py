@@ -16,7 +16,9 @@ from laion_xr._version import __version__
 from laion_xr.catalog import Catalog
 from laion_xr.errors import CorruptFileError, FileFormatError, StoreError
 from laion_xr.location import Location
-from laion_xr.sources import session_reader, voxel_axis
+from laion_xr.masks import voxel_axis
+from laion_xr.readers.chunkfiles import ChunkFiles
+from laion_xr.sources import session_reader
 from laion_xr.store import plan_ingest, write
 from laion_xr.store.checksum import crc32, digest
 from laion_xr.store.place import ensure_groups, reserved
@@ -94,6 +96,8 @@ def test_a_disk_that_does_not_keep_what_is_written(tiny: Any, tmp_path: Path, mo
             value[1, 2] = -value[1, 2] or 1
         set_item(self, key, value)
 
+    # as a store that is not on this machine; test_store_encode has the same for one that is
+    monkeypatch.setattr(ChunkFiles, "of", lambda array: None)
     monkeypatch.setattr(zarr.Array, "__setitem__", forgetful)
     with pytest.raises(CorruptFileError, match="trials 8 to 11 read back differently from what was written; check"):
         write_one(tiny, tmp_path / "laion.zarr")
@@ -111,13 +115,13 @@ def test_a_source_that_changes_while_it_is_read(
     tiny_copy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tiny_copy.betas_file("ses-01")
-    real = write._write_betas
+    real = write._write_all
 
-    def slow(*arguments: Any) -> list[int]:
+    def slow(*arguments: Any) -> dict[str, Any]:
         os.utime(file)  # a download goes on
         return real(*arguments)
 
-    monkeypatch.setattr(write, "_write_betas", slow)
+    monkeypatch.setattr(write, "_write_all", slow)
     with pytest.raises(FileFormatError, match=r"changed while it was ingested.*ingest again when it is complete"):
         write_one(tiny_copy, tmp_path / "laion.zarr")
     assert not (tmp_path / "laion.zarr" / "sub-03" / "ses-01").exists()

@@ -12,10 +12,10 @@ from laion_xr.errors import TrialTableError
 from laion_xr.trials import (
     check_count,
     full_table,
+    offsets,
     parse_trials,
     stimulus_columns,
     stimulus_rows,
-    trial_offsets,
     unknown_trials,
 )
 
@@ -100,8 +100,8 @@ def test_full_table_by_hand(labels: list[list[str]]) -> None:
     names = [name for *_, name in flat]
     # how often it was seen before; a trial without a name is the first of its own
     assert table["repetition"].tolist() == [names[:i].count(name) if name else 0 for i, name in enumerate(names)]
-    offsets = trial_offsets({f"ses-{k}": t for k, t in enumerate(tables)})
-    assert offsets == {f"ses-{k}": sum(map(len, labels[:k])) for k in range(len(labels))}
+    found = offsets({f"ses-{k}": t for k, t in enumerate(tables)})
+    assert found == {f"ses-{k}": sum(map(len, labels[:k])) for k in range(len(labels))}
 
 
 def test_columns_that_only_some_sessions_have() -> None:
