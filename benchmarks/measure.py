@@ -20,17 +20,17 @@ from typing import Any
 _TEMPLATE = """
 import json, pathlib, resource, sys, time
 {prepare}
-started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+_used, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
 {body}
-seconds, now = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-status = pathlib.Path("/proc/self/status")
-if status.exists():
-    peak = next(int(x.split()[1]) * 1024 for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+_seconds, _now = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+_cpu = _now.ru_utime + _now.ru_stime - _used.ru_utime - _used.ru_stime
+_status = pathlib.Path("/proc/self/status")
+if _status.exists():
+    _peak = next(int(x.split()[1]) * 1024 for x in _status.read_text().splitlines() if x.startswith("VmHWM"))
 else:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    _peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 {after}
-print("RESULT " + json.dumps({{"seconds": seconds, "peak": peak, "note": globals().get("note"), "cpu": cpu}}))
+print("RESULT " + json.dumps({{"seconds": _seconds, "peak": _peak, "note": globals().get("note"), "cpu": _cpu}}))
 """
 
 

@@ -4,8 +4,11 @@
 
 The readers: one ROI over all trials, one trial over all voxels, everything once; beside them a block of the voxel axis
 over all trials, which is what an analysis by voxels reads. Each candidate is the choice (in bold) with one thing
-changed. Prints Markdown tables for docs/explanation/store.md. Times are medians (and least) of reads in turn with the
-page cache warm: the disk of a machine is its own matter, and what a codec saves there is in the column of sizes.
+changed. Blosc with a checksum is written (and read back) and read as the store does it, anything else by Zarr.
+
+Prints Markdown tables for docs/explanation/store.md. Times are medians of the clock and, in brackets, of the processor
+(all threads), which other work on the machine disturbs less. The page cache is warm: the disk of a machine is its own
+matter, and what a codec saves there is in the column of sizes.
 
 Without ROOT a full-size session is simulated in a temporary folder (about a minute, 1.2 GB; --quick: a small one).
 """
@@ -31,10 +34,12 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 import laion_xr
 from laion_xr.dataset import roi_categories
+from laion_xr.readers.chunkfiles import ChunkFiles
 from laion_xr.readers.stored import LOST, fill
+from laion_xr.store.encode import ChunkWriter
 from laion_xr.store.order import storage_order
 from laion_xr.store.plan import TRIAL_CHUNK, VOXEL_CHUNK
-from laion_xr.store.write import rounded
+from laion_xr.store.precision import rounded
 
 ROI = "laionventral"
 BLOCK = 8192  # voxels of the axis, read over all trials
@@ -69,7 +74,9 @@ class Layout:
         """Return how it reads in a table."""
         shuffle = "" if self.codec == "none" or self.codec.startswith("zarr") else f" {self.shuffle}"
         lossy = "exact" if self.precision is None else f"{self.precision:g}"
-        return [f"{self.codec}{shuffle}{' + crc' if self.crc else ''}", f"{self.chunks}", self.order, lossy]
+        own = self.crc and self.codec != "none" and not self.codec.startswith("zarr")
+        codec = f"{self.codec.removeprefix('zarr-')}{shuffle}{' + crc' if self.crc else ''}{'' if own else ' (Zarr)'}"
+        return [codec, f"{self.chunks}", self.order, lossy]
 
 
 CHOICE = Layout()
@@ -113,12 +120,11 @@ def orders_of(ds: xr.Dataset) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a layout costs: bytes on disk, seconds of writing, seconds of each reader, processor seconds of the last."""
+    """What a layout costs: bytes on disk, processor seconds of writing, (clock, processor) seconds of each read."""
 
     size: int
     write: float
-    reads: list[list[float]]
-    cpu: float
+    reads: list[list[tuple[float, float]]]
 
 
 def write(folder: Path, name: str, layout: Layout, stored: Any) -> Any:
@@ -133,8 +139,15 @@ def write(folder: Path, name: str, layout: Layout, stored: Any) -> Any:
         fill_value=LOST,
         config={"write_empty_chunks": True},
     )
+    files = ChunkFiles.of(array)
+    codec = {"cname": layout.codec.partition("-")[0], "clevel": layout.codec[-1], "shuffle": layout.shuffle}
+    writer = None if files is None else ChunkWriter(files, codec)
     for start in range(0, len(stored), layout.chunks[0]):
-        array[start : start + layout.chunks[0]] = stored[start : start + layout.chunks[0]]
+        block = stored[start : start + layout.chunks[0]]
+        if writer is None:
+            array[start : start + layout.chunks[0]] = block
+        else:
+            writer.write(start, block)
     return zarr.open_group(str(folder), mode="r")[name]
 
 
@@ -152,18 +165,18 @@ def measure(
     column[order] = np.arange(len(order))
     stored = permuted(order)
     expected = stored[:, column[roi]]
-    began = time.perf_counter()
+    began = cpu_seconds()
     read = read_roi = write(folder, "betas", layout, stored)
-    seconds = time.perf_counter() - began
+    seconds = cpu_seconds() - began
     columns_roi = column[roi]
     del stored
     if layout.order == TWICE:
         nested = orders["nested"]
         in_some = nested[members[nested]]
         copy = permuted(in_some)
-        began = time.perf_counter()
+        began = cpu_seconds()
         read_roi = write(folder, "rois", layout, copy)
-        seconds += time.perf_counter() - began
+        seconds += cpu_seconds() - began
         columns_roi = np.argsort(in_some)[np.searchsorted(np.sort(in_some), roi)]
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
@@ -178,17 +191,15 @@ def measure(
     results = [np.empty((len(rows), len(columns)), np.float32) for _, rows, columns in picks]
     for result in results:
         result.fill(0)  # fresh memory costs the system as much as the read: every candidate, so none
-    reads: list[list[float]] = [[] for _ in picks]
-    cpu = []
+    reads: list[list[tuple[float, float]]] = [[] for _ in picks]
     for _ in range(rounds):
         for number, (array, rows, columns) in enumerate(picks):
             before, used = time.perf_counter(), cpu_seconds()
-            fill(array, rows, columns, results[number])
-            reads[number].append(time.perf_counter() - before)
-        cpu.append(cpu_seconds() - used)
+            fill(array, rows, columns, results[number], lambda key: False)
+            reads[number].append((time.perf_counter() - before, cpu_seconds() - used))
     if not np.array_equal(results[0], expected, equal_nan=True):
         raise AssertionError("what was read is not what was written")
-    return Measured(size, seconds, reads, statistics.median(cpu))
+    return Measured(size, seconds, reads)
 
 
 def main() -> None:
@@ -216,9 +227,9 @@ def main() -> None:
         done: dict[Layout, Measured] = {}
         for title, layouts in TABLES.items():
             print(f"**{title}**\n")
-            print("| codec | chunks | order | precision | size / source | write s |", end="")
-            print("".join(f" {name} ms |" for name in READERS), "CPU s of the last |")
-            print("|---|---|---|---|---|---|" + "---|" * (len(READERS) + 1))
+            print("| codec | chunks | order | precision | size / source | write, CPU s |", end="")
+            print("".join(f" {name}, ms (CPU) |" for name in READERS))
+            print("|---|---|---|---|---|---|" + "---|" * len(READERS))
             for layout in layouts:
                 if layout not in done:
                     folder = Path(scratch) / "layout.zarr"
@@ -235,8 +246,9 @@ def in_roi(ds: xr.Dataset) -> Any:
 
 def markdown(layout: Layout, found: Measured, source: int) -> str:
     """Return a row of a table."""
-    times = [f"{statistics.median(read) * 1e3:.0f} ({min(read) * 1e3:.0f})" for read in found.reads]
-    cells = [*layout.row(), f"{found.size / source:.2f}", f"{found.write:.1f}", *times, f"{found.cpu:.1f}"]
+    times = [[statistics.median(column) * 1e3 for column in zip(*read, strict=True)] for read in found.reads]
+    cells = [*layout.row(), f"{found.size / source:.2f}", f"{found.write:.1f}"]
+    cells += [f"{clock:.0f} ({cpu:.0f})" for clock, cpu in times]
     mark = "**" if layout == CHOICE else ""
     return "| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |"
 

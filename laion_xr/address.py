@@ -5,12 +5,15 @@ With `laion_xr.location` the only module that knows fsspec. Imports errors and r
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
 from fsspec.registry import known_implementations
+from fsspec.utils import tokenize
 
 from laion_xr.errors import AddressError, MissingExtraError, describe_names, missing_extra
 from laion_xr.remote import ATTEMPTS
@@ -25,7 +28,7 @@ CONNECTIONS = 32
 
 
 def file_system(url: str, options: Mapping[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the file system of an address, and the address as it spells it; fsspec caches it.
+    """Return the file system of an address, and the address as it spells it: one for all threads of a process.
 
     It makes each request once: `laion_xr.remote` is what tries again.
 
@@ -36,7 +39,10 @@ def file_system(url: str, options: Mapping[str, Any]) -> tuple[fsspec.AbstractFi
     MissingExtraError
         The file system is a package that is not installed.
     """
-    fs, base = _opened(url, effective_options(url, options, {"total_max_attempts": 1}))
+    given = effective_options(url, options, {"total_max_attempts": 1})
+    fs, base = _shared(os.getpid(), url, _Options(given))
+    if not fs.async_impl or given.get("skip_instance_cache"):
+        fs, base = _opened(url, given)
     if _s3_bucket(url) is not None and "::" not in url and "retries" not in (options.get("config_kwargs") or {}):
         # s3fs tries broken connections 5 times above botocore; these options are nobody else's, so the instance is ours
         fs.retries = 1
@@ -91,6 +97,18 @@ def advice(url: str, options: Mapping[str, Any]) -> str:
         "check the credentials (storage_options, or those that AWS finds on this machine), or pass "
         "storage_options={'anon': True} where it is public"
     )
+
+
+class _Options(dict[str, Any]):
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tokenize(self))
+
+
+@functools.lru_cache(maxsize=32)
+def _shared(process: int, url: str, options: _Options) -> tuple[fsspec.AbstractFileSystem, str]:
+    # fsspec up to 2026.4 makes another one, with connections of its own, for each thread; an asynchronous one does its
+    # work in one thread anyhow
+    return _opened(url, options)
 
 
 def _opened(url: str, options: Mapping[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:

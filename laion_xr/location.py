@@ -127,20 +127,15 @@ class Location:
             except (FileNotFoundError, NotADirectoryError):
                 return {}
 
-        rows = self.ask(relative, found)
+        rows, base = self.ask(relative, found), self.base
         silent = [name for name, row in rows.items() if row.get("size") is None]
-        if silent:
-            # a plain HTTP listing: names only
+        if silent:  # a plain HTTP listing: names only
             with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(silent))) as pool:
                 rows |= dict(zip(silent, pool.map(self._described, silent), strict=True))
-        base = self.base
         return sorted(listed_file(name, base, row) for name, row in rows.items())
 
     def open(self, relative: str, size: int | None = None) -> BinaryIO:
-        """Open a file for reading from its beginning, seekable, unbuffered where it is local.
-
-        `size` is that of the listing, where it is known: a remote place need not be asked for it.
-        """
+        """Open a file at its beginning, seekable, unbuffered where local; without `size` a remote place is asked."""
         if self.is_local:
             try:
                 return open(self.at(relative), "rb", buffering=0)
@@ -155,10 +150,7 @@ class Location:
     def read_range(
         self, relative: str, start: int, end: int | None, *, fs: Any = None, stop: threading.Event | None = None
     ) -> bytes:
-        """Return the bytes of a remote file from `start` up to `end`, or to its end.
-
-        `fs` is the file system where the caller holds it already; `stop` gives up waiting for another attempt.
-        """
+        """Return the bytes of a remote file from `start` up to `end`, or to its end; `fs` and `stop` as for `ask`."""
         path = self.at(relative)
 
         def ranged(fs: fsspec.AbstractFileSystem) -> bytes:
@@ -189,14 +181,8 @@ class Location:
     ) -> dict[str, bytes]:
         """Return several small files by path, or their first `end` bytes: concurrently where the place is remote.
 
-        Parameters
-        ----------
-        files
-            Paths, or entries of a listing (a cache in front of the place knows then whether its copies are valid).
-        end
-            Number of bytes of each; None for all.
-        refused
-            Takes up the errors of files that may not be read, instead of raising the first.
+        `files` are paths, or entries of a listing: by these a cache in front of the place tells whether its copies are
+        valid. `refused` takes up the errors of files that may not be read, instead of raising the first.
         """
         names = [file.path if isinstance(file, FileEntry) else file for file in files]
         found: dict[str, bytes] = {}
@@ -225,7 +211,8 @@ class Location:
         if self.is_local:
             for name in names:
                 try:
-                    found[name] = self._head(name, end)
+                    with self.open(name) as file:
+                        found[name] = file.read(-1 if end is None else end)
                 except FileAccessError as error:
                     if refused is None:
                         raise
@@ -249,12 +236,8 @@ class Location:
         """Return what a request to the file system returns; while it fails in a way that may pass, it is made again.
 
         `relative` is what it is about, for messages: a path, or a function that returns it. `fs` is the file system
-        where the caller holds it already. `stop` is set by another thread to give up at once.
-
-        Raises
-        ------
-        UnreachableError, DataNotDownloadedError, FileAccessError
-            It failed to the end; there is no such file; it may not be read.
+        where the caller holds it already. `stop` is set by another thread to give up at once. Raises
+        UnreachableError, DataNotDownloadedError or FileAccessError.
         """
         asked = self.fs if fs is None else fs
         try:
@@ -266,10 +249,7 @@ class Location:
 
     @contextmanager
     def explained(self, relative: str, done: str = "read") -> Iterator[None]:
-        """Give the errors of a remote file system our words, for a library that makes its requests itself.
-
-        `done` is what is done there: `"read"` or `"written"`.
-        """
+        """Give the errors of a library that makes its requests itself our words; `done`: `"read"` or `"written"`."""
         try:
             yield
         except Exception as error:
@@ -313,10 +293,6 @@ class Location:
             return cast(dict[str, Any], self.ask(relative_path(path, self.base), lambda fs: fs.info(path)))
         except LaionXRError:
             return {}  # it stays unknown; reading it will say why
-
-    def _head(self, relative: str, end: int | None) -> bytes:
-        with self.open(relative) as file:
-            return file.read() if end is None else file.read(end)
 
 
 def _called(relative: str | Callable[[], str]) -> str:

@@ -1,7 +1,7 @@
 """A cache in front of a remote root: what opening reads (listings, tables, headers, masks) is kept in a local folder.
 
 A copy is used while the listing gives its file the same size and ETag (or time); listings are made anew, except
-offline. Betas and maps are never kept. Addresses are hashed and options left out: nothing secret is written.
+offline. Betas are never kept. Addresses are hashed and options left out: nothing secret is written.
 """
 
 from __future__ import annotations

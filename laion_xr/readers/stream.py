@@ -56,7 +56,7 @@ class RangeFetcher:
         room = min(self._ahead, self._served + 1) - len(self._pending)
         for start, end in itertools.islice(self._ranges, max(room, 0)):
             if self._pool is None:
-                # one for all its threads: fsspec up to 2025 makes another, with connections of its own, for each thread
+                # one for all its threads: fsspec has one a thread of those that are not asynchronous
                 self._fs = self._location.fs
                 self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="laion-xr-fetch")
             self._pending.append(self._pool.submit(self._fetch, start, end))

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 import nibabel as nib
 import numpy as np
@@ -323,10 +324,15 @@ def test_two_ingests_of_other_sessions_at_once(root: Path, undisturbed: Path, tm
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[distributed.Client]:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[distributed.Client]:
     with (
+        dask.config.set({"distributed.worker.daemon": True}),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, memory_limit="2GB"
+            n_workers=2,
+            threads_per_worker=2,
+            memory_limit="2GB",
+            dashboard_address="127.0.0.1:0",  # any free port: None still asks for 8787, and warns if it is taken
+            local_directory=str(tmp_path_factory.mktemp("dask")),
         ) as cluster,
         # not the default: it is for the tests that ask for it
         distributed.Client(cluster, set_as_default=False) as client,

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laion_xr import ranged, remote
+from laion_xr import address, ranged, remote
 from laion_xr.address import CONNECTIONS, advice, effective_options, file_system, independent_options
 from laion_xr.catalog import Catalog
 from laion_xr.errors import (
@@ -104,6 +105,14 @@ def test_only_one_place_tries_again() -> None:
     assert file_system("s3://lab/data", own)[0].retries > 1
 
 
+def test_one_file_system_for_all_threads() -> None:
+    location = Location.of("s3://lab", {"anon": True})
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: location.fs, range(6)))
+    assert {id(fs) for fs in found} == {id(location.fs)}
+    assert Location.of("s3://lab", {"anon": False}).fs is not location.fs
+
+
 @pytest.mark.parametrize("url", ["foo://bucket/data", "simplecache::foo://bucket/data"])
 def test_unknown_protocol(url: str) -> None:
     said = r"foo://bucket/data has a protocol that is not known: expected .* s3://.*, found foo://. Check the spelling"
@@ -119,6 +128,7 @@ def test_options_that_a_file_system_refuses(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    address._shared.cache_clear()
     for protocol in ("s3", "gs"):  # what was imported before
         monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, protocol, raising=False)
     for package in ("s3fs", "gcsfs"):
