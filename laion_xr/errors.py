@@ -53,6 +53,14 @@ class SelectionError(LaionXRError, ValueError):
     """Arguments of a selection that contradict each other or mean nothing."""
 
 
+class SplitLeakageError(SelectionError):
+    """An image on both sides of a split."""
+
+
+class SplitsNotAvailableError(LaionXRError, FileNotFoundError):
+    """A published split file is not on this machine and cannot be downloaded."""
+
+
 class FileFormatError(LaionXRError, ValueError):
     """A file that does not hold what its place in the layout promises."""
 
@@ -95,6 +103,10 @@ class ClampedWarning(UserWarning):
 
 class StaleStoreWarning(UserWarning):
     """A store holds a session that was made from other data than those that are there now; it is not used."""
+
+
+class NotStoredWarning(UserWarning):
+    """A session was read, and could not be kept in the store as `write_through` asks."""
 
 
 class IncompleteDataWarning(UserWarning):

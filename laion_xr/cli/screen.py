@@ -19,12 +19,13 @@ from laion_xr.errors import (
     ClampedWarning,
     IncompleteDataWarning,
     LaionXRError,
+    NotStoredWarning,
     ReadCostWarning,
     StaleStoreWarning,
 )
 
 FAILED, INTERRUPTED = 1, 130
-OWN_WARNINGS = (ClampedWarning, IncompleteDataWarning, ReadCostWarning, StaleStoreWarning)
+OWN_WARNINGS = (ClampedWarning, IncompleteDataWarning, NotStoredWarning, ReadCostWarning, StaleStoreWarning)
 NONE = "-"  # an empty cell
 
 # Errors speak Python; these are the same words on the command line

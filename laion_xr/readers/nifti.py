@@ -152,6 +152,10 @@ class NiftiReader:
                 gather_rows(blocks, windows, header, restore, out, np.arange(len(out)), name)
                 yield start, out
 
+    def file_positions(self, voxels: IntArray) -> IntArray:
+        """Return where in a volume of the file voxels (C-order flat ids) are, in items: Fortran order."""
+        return _fortran_ids(voxels, self.grid)
+
     @contextmanager
     def _forward(
         self, distinct: IntArray, picked: IntArray
@@ -163,7 +167,7 @@ class NiftiReader:
             self._check(header, name)
             file.locate = functools.partial(_locate, header)
             # Fortran order, as the file has them
-            ordered, restore = sorted_pick(_fortran_ids(picked, self.grid))
+            ordered, restore = sorted_pick(self.file_positions(picked))
             if file.is_gzip or self.location.is_local:
                 self._check_size(file.plain_size, header)
                 windows = plan_windows(ordered, header, BLOCK if file.is_gzip else PLAIN_BLOCK)

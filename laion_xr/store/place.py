@@ -71,10 +71,15 @@ def workshop(store: Location) -> Path:
 
 
 @contextlib.contextmanager
-def reserved(store: Location, subject: str, session: str) -> Iterator[Place]:
+def reserved(store: Location, subject: str, session: str, timeout: float = -1) -> Iterator[Place]:
     """Hold the right to write a session: one process at a time; what a killed one left is removed.
 
     Two ingests of a store on an object store are not kept apart: there is no lock there.
+
+    Raises
+    ------
+    filelock.Timeout
+        Another process still writes the session after `timeout` seconds (-1: wait as long as it takes).
     """
     final = f"{subject}/{session}"
     if not store.is_local:
@@ -84,7 +89,7 @@ def reserved(store: Location, subject: str, session: str) -> Iterator[Place]:
         yield Place(store, final, store, final)
         return
     folder, name = workshop(store), f"{subject}_{session}"
-    with _locked(folder / f"{name}.lock"):
+    with _locked(folder / f"{name}.lock", timeout):
         partial = folder / name
         _recover(store, folder, name)
         try:
@@ -217,13 +222,13 @@ def _store_lock(store: Location) -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, timeout: float = -1) -> Iterator[None]:
     """Hold a lock file, in a folder that another process may remove when it finds nothing in it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             lock = FileLock(path)
-            lock.acquire()
+            lock.acquire(timeout=timeout)
             break
     try:
         yield

@@ -17,8 +17,9 @@ CODEC = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle"}
 INFLATE_RATE = 2.0e9
 # What a stored session takes of its betas as float32; simulated betas, which are noise, compress little
 STORED_SHARE = 0.9
-# Blocks of trials that a worker holds: one is gathered, one waits, one is written; Zarr holds that one once more
-BLOCKS_HELD, BLOCKS_ENCODED = 3, 1
+# Blocks of trials that a worker holds: one's worth is read while one is put in order and written; elsewhere than on
+# this machine Zarr holds that one once more
+BLOCKS_HELD, BLOCKS_ENCODED = 1, 2
 # Beside them, measured: what is imported, and coordinates and maps with what their reading leaves
 WORKER_BASE, TABLE_BYTES_A_VOXEL = 250_000_000, 500
 

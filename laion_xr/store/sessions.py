@@ -12,12 +12,15 @@ from typing import Any
 import psutil
 from dask.base import compute
 from dask.delayed import delayed
+from filelock import Timeout
 
 from laion_xr.catalog import Catalog
 from laion_xr.errors import LaionXRError, StoreError
 from laion_xr.lazy.budget import ByteBudget
 from laion_xr.location import Location
 from laion_xr.progress import trial_bar
+from laion_xr.readers.base import Reader
+from laion_xr.store.pipeline import release_buffers
 from laion_xr.store.place import reserved
 from laion_xr.store.plan import IngestPlan, SessionPlan
 from laion_xr.store.survey import free_bytes
@@ -54,7 +57,10 @@ def write_sessions(source: Location, target: Location, plan: IngestPlan, progres
         if client is not None:
             return _on_cluster(client, source, target, plan, advance)
         tasks = [delayed(write_one)(source, target, plan, s, advance, pure=False) for s in todo]
-        return list(compute(*tasks, scheduler="threads", num_workers=plan.fitting_workers()))
+        try:
+            return list(compute(*tasks, scheduler="threads", num_workers=plan.fitting_workers()))
+        finally:
+            release_buffers()
 
 
 def active_client() -> Any:
@@ -85,24 +91,39 @@ def _on_cluster(
 def write_on_worker(source: Location, target: Location, plan: IngestPlan, todo: SessionPlan) -> SessionOutcome:
     """Write a session when this worker has the memory for it, however many threads it has."""
     with _turns.of_worker().take(plan.worker_bytes):
-        return write_one(source, target, plan, todo, _silent)
+        try:
+            return write_one(source, target, plan, todo, _silent)
+        finally:
+            release_buffers()
 
 
 def write_one(
-    source: Location, target: Location, plan: IngestPlan, todo: SessionPlan, advance: Callable[[int], object]
+    source: Location,
+    target: Location,
+    plan: IngestPlan,
+    todo: SessionPlan,
+    advance: Callable[[int], object],
+    decoded: Reader | None = None,
+    timeout: float = -1,
 ) -> SessionOutcome:
-    """Write one session, or say why not."""
+    """Write one session, or say why not.
+
+    `decoded` has its betas where they were read already. Where another process still writes the session after
+    `timeout` seconds (-1: wait for it), it is left to that one.
+    """
     try:
         _check_room(target, todo)
         catalog = Catalog.scan(source).subject(todo.subject)
-        with reserved(target, todo.subject, todo.session) as place:
+        with reserved(target, todo.subject, todo.session, timeout) as place:
             if todo.action == "write" and _is_there(target, catalog, plan, todo):
                 # another ingest wrote it while this one waited for its turn
                 advance(todo.n_trials)
                 return SessionOutcome(todo.subject, todo.session, KEPT)
             with target.explained(f"{todo.subject}/{todo.session}", "written"):
-                write_session(catalog, todo.session, plan, place, advance)
+                write_session(catalog, todo.session, plan, place, advance, decoded)
         return SessionOutcome(todo.subject, todo.session, WRITTEN)
+    except Timeout:
+        return SessionOutcome(todo.subject, todo.session, KEPT)
     # one session must not stop the others, whatever a damaged file or a remote disk makes a library raise
     except Exception as error:
         return _failed(target, todo, error)

@@ -19,9 +19,9 @@ from laion_xr.readers.stored import METADATA, VOXEL, open_group
 from laion_xr.sources import session_reader, source_kind
 from laion_xr.store.checksum import crc32, differing_table, differing_trials, digest
 from laion_xr.store.ingest import ingest
+from laion_xr.store.pipeline import source_blocks
 from laion_xr.store.precision import rounded
 from laion_xr.store.survey import plan_ingest
-from laion_xr.store.write import source_blocks
 from laion_xr.stored import StoredSession, session_records, stored_sessions
 
 OK, DAMAGED, CHANGED, UNCHECKED, REPAIRED = "ok", "damaged", "changed", "unchecked", "repaired"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
@@ -21,22 +18,21 @@ from laion_xr.dataset import roi_categories, subject_dataset
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.lazy.array import plan_of
 from laion_xr.location import FileEntry, Location
-from laion_xr.readers.base import IntArray, Reader
+from laion_xr.readers.base import Reader
 from laion_xr.readers.chunkfiles import ChunkFiles
-from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.stored import LOST, open_group
 from laion_xr.store.checksum import crc32, differing_table, digest
 from laion_xr.store.encode import ChunkWriter
 from laion_xr.store.order import storage_order
+from laion_xr.store.pipeline import FloatArray, through_two_threads
 from laion_xr.store.place import Place, consolidate, put_dataset
-from laion_xr.store.plan import BLOCKS_HELD, IngestPlan
+from laion_xr.store.plan import IngestPlan
 from laion_xr.store.precision import rounded
 from laion_xr.stored import FORMAT_VERSION, RECORD, file_tail, voxels_checksum
 
 if TYPE_CHECKING:
     import zarr
 
-FloatArray = npt.NDArray[np.float32]
 # Writes the block of trials that begins at one of them, and reads it back
 Writes = Callable[[int, FloatArray], None]
 # Read back at once to compare with what was written
@@ -44,7 +40,12 @@ CHECKED_CHUNKS = 8
 
 
 def write_session(
-    catalog: SubjectCatalog, session: str, plan: IngestPlan, place: Place, advance: Callable[[int], object]
+    catalog: SubjectCatalog,
+    session: str,
+    plan: IngestPlan,
+    place: Place,
+    advance: Callable[[int], object],
+    decoded: Reader | None = None,
 ) -> dict[str, Any]:
     """Write a session into its place, verify it and publish it; return its record.
 
@@ -60,11 +61,15 @@ def write_session(
         Where, as `reserved` gives it.
     advance
         Called with the number of trials that were written.
+    decoded
+        What was read of the session already, with all voxels of the mask; None to read it here.
 
     Raises
     ------
     CorruptFileError
         What was read back is not what was written, or the source is damaged.
+    FileFormatError
+        The source changed meanwhile.
     """
     ds = subject_dataset(
         catalog, sessions=[session], mask_source=plan.mask_source, label_index=False, embeddings=None, source="auto"
@@ -73,9 +78,11 @@ def write_session(
     assert read is not None
     reader = read.readers[0]
     source: FileEntry = reader.entry  # type: ignore[attr-defined]
+    if decoded is not None and decoded.token != reader.token:
+        raise _changed(catalog.location, source, "it was read")
     order = storage_order(ds["roi"].values, roi_categories(ds))
     ds = ds.isel({schema.VOXEL: order})
-    checksums = _write_all(ds, reader, plan, place, advance)
+    checksums = _write_all(ds, decoded or reader, plan, place, advance)
     _check_unchanged(catalog.location, source)
     record = {
         "format": FORMAT_VERSION,
@@ -110,10 +117,14 @@ def _check_unchanged(location: Location, source: FileEntry) -> None:
         listed = location.files(source.path.rpartition("/")[0])
         now = next((entry for entry in listed if entry.path == source.path), source._replace(size=0))
     if now != source and source.is_known:
-        raise FileFormatError(
-            f"{location.show(source.path)} changed while it was ingested: expected {source.size} bytes as they "
-            f"were, found {now.size}; ingest again when it is complete."
-        )
+        raise _changed(location, source, f"it was ingested (expected {source.size} bytes, found {now.size})")
+
+
+def _changed(location: Location, source: FileEntry, since: str) -> FileFormatError:
+    return FileFormatError(
+        f"{location.show(source.path)} changed while {since}: expected the file as it was listed; ingest again when it "
+        "is complete."
+    )
 
 
 def _write_tables(tables: xr.Dataset, place: Place) -> dict[str, Any]:
@@ -135,39 +146,23 @@ def _write_all(
     ds: xr.Dataset, reader: Reader, plan: IngestPlan, place: Place, advance: Callable[[int], object]
 ) -> dict[str, Any]:
     """Write tables and betas; return their checksums."""
-    n_trials, n_voxels = ds["betas"].shape
+    n_trials = ds.sizes[schema.TRIAL]
     height = min(plan.chunks[0], max(n_trials, 1))
     checksums: list[int] = []
-    writing: deque[tuple[Future[int], FloatArray]] = deque()
-    # memory that was never touched costs more than filling it: the same few blocks go round
-    free = [np.empty((height, n_voxels), np.float32) for _ in range(BLOCKS_HELD)]
 
-    def written() -> None:
-        future, block = writing.popleft()
-        checksums.append(future.result())
-        free.append(block)
-        advance(min(height, n_trials - height * (len(checksums) - 1)))
+    def begin() -> tuple[dict[str, Any], Writes]:
+        tables, put = _begin(ds, plan, place)
 
-    def buffer(n: int) -> FloatArray:
-        if not free:
-            written()
-        return free[-1][:n]
+        def write(start: int, block: FloatArray) -> None:
+            if plan.precision is not None:
+                block[...] = rounded(block, plan.precision)
+            put(start, block)
+            checksums.append(crc32(block))
+            advance(len(block))
 
-    # one thread gathers (this one), one encodes and writes: as fast as the slower of the two
-    with ThreadPoolExecutor(1, thread_name_prefix="laion-xr-write") as writer:
-        # the tables too: meanwhile the first block is inflated
-        begun = writer.submit(_begin, ds, plan, place)
-        try:
-            for start, block in source_blocks(reader, ds[schema.VOXEL].values, height, buffer):
-                if plan.precision is not None:
-                    block[...] = rounded(block, plan.precision)
-                writing.append((writer.submit(_write_block, begun, start, block), free.pop()))
-            while writing:
-                written()
-        finally:
-            for future, _ in writing:
-                future.cancel()
-        tables, _ = begun.result()
+        return tables, write
+
+    tables = through_two_threads(reader, ds[schema.VOXEL].values, height, begin)
     if len(checksums) != -(-n_trials // height):
         raise CorruptFileError(f"{place.path}: expected {n_trials} trials, found fewer in the source.")
     return {**tables, "betas": checksums}
@@ -195,11 +190,6 @@ def _begin(ds: xr.Dataset, plan: IngestPlan, place: Place) -> tuple[dict[str, An
     return checksums, functools.partial(_put, array) if files is None else ChunkWriter(files, plan.codec).write
 
 
-def _write_block(begun: Future[tuple[dict[str, Any], Writes]], start: int, block: FloatArray) -> int:
-    begun.result()[1](start, block)
-    return crc32(block)
-
-
 def _put(array: zarr.Array[Any], start: int, block: FloatArray) -> None:
     """Write a block with Zarr, and compare what is there then with what was to be written."""
     stop, width = start + len(block), CHECKED_CHUNKS * array.chunks[1]
@@ -213,19 +203,3 @@ def _put(array: zarr.Array[Any], start: int, block: FloatArray) -> None:
                 f"{array.store_path}: trials {start} to {stop - 1} read back differently from what was written; check "
                 "the disk."
             )
-
-
-def source_blocks(
-    reader: Reader, voxels: IntArray, height: int, buffer: Callable[[int], FloatArray] | None = None
-) -> Iterator[tuple[int, FloatArray]]:
-    """Yield a session's betas `height` trials at a time, in one pass where the file is read forward.
-
-    `buffer` returns the array to fill with so many trials; None for a new one each.
-    """
-    if isinstance(reader, NiftiReader):
-        yield from reader.stream(voxels, height, buffer)  # type: ignore[misc]
-        return
-    for start in range(0, reader.shape[0], height):
-        stop = min(start + height, reader.shape[0])
-        out = None if buffer is None else buffer(stop - start)
-        yield start, reader.read(slice(start, stop), voxels, out)  # type: ignore[misc]

@@ -21,8 +21,9 @@ from laion_xr.readers.chunkfiles import ChunkFiles
 from laion_xr.sources import session_reader
 from laion_xr.store import plan_ingest, write
 from laion_xr.store.checksum import crc32, digest
+from laion_xr.store.pipeline import source_blocks
 from laion_xr.store.place import ensure_groups, reserved
-from laion_xr.store.write import source_blocks, write_session
+from laion_xr.store.write import write_session
 from laion_xr.stored import FORMAT_VERSION, RECORD
 
 
