@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import nibabel as nib
 import xarray as xr
 
+from laion_xr.analysis.ceiling import noise_ceiling, reliability
+from laion_xr.analysis.encoding import encode
+from laion_xr.analysis.features import Features
 from laion_xr.analysis.information import DatasetInfo, dataset_info
+from laion_xr.analysis.permutation import permutation_test
+from laion_xr.analysis.repeats import average_repeats
+from laion_xr.analysis.rsa import rdm
 from laion_xr.analysis.select import select
+from laion_xr.analysis.splits import split, split_masks
+from laion_xr.analysis.splits_folds import splits
+from laion_xr.analysis.splits_published import list_pools, list_splits
+from laion_xr.analysis.standardize import drop_nonfinite, zscore
+from laion_xr.analysis.stimuli import captions, embeddings, images, segmentations, stimuli_of
 from laion_xr.analysis.volumes import to_nifti
 from laion_xr.dataset import index_labels
+from laion_xr.stimuli import Stimuli
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 XarrayT = TypeVar("XarrayT", xr.Dataset, xr.DataArray)
 
@@ -31,6 +47,85 @@ class _Accessor(Generic[XarrayT]):
     def to_nifti(self, values: Any = None, path: str | Path | None = None) -> nib.Nifti1Image:
         """Put values back into the grid as a NIfTI image: see `laion_xr.analysis.to_nifti`."""
         return to_nifti(self._obj, values, path)
+
+    def zscore(self, by: str | Sequence[str] = "session", **options: Any) -> XarrayT:
+        """Z-score the betas within sessions or runs: see `laion_xr.analysis.zscore`."""
+        return zscore(self._obj, by, **options)
+
+    def average_repeats(self, by: str = "stimulus", **options: Any) -> XarrayT:
+        """Average the trials of each stimulus: see `laion_xr.analysis.average_repeats`."""
+        return average_repeats(self._obj, by, **options)
+
+    def drop_nonfinite(self, how: str = "any") -> XarrayT:
+        """Leave out voxels whose betas are NaN or infinite: see `laion_xr.analysis.drop_nonfinite`."""
+        return drop_nonfinite(self._obj, how)
+
+    def noise_ceiling(self, images: str | Iterable[str] = "12rep", **options: Any) -> xr.DataArray:
+        """Return the noise ceiling of each voxel from the betas: see `laion_xr.analysis.noise_ceiling`."""
+        return noise_ceiling(self._obj, images, **options)
+
+    def reliability(self, images: str | Iterable[str] = "all", **options: Any) -> xr.DataArray:
+        """Return the split-half reliability of each voxel: see `laion_xr.analysis.reliability`."""
+        return reliability(self._obj, images, **options)
+
+    def split(self, name: str | None = None, **options: Any) -> tuple[XarrayT, XarrayT]:
+        """Return the train and the test side of a split by image: see `laion_xr.analysis.split`."""
+        return split(self._obj, name, **options)
+
+    def split_masks(self, name: str | None = None, **options: Any) -> tuple[xr.DataArray, xr.DataArray]:
+        """Return a split as two boolean masks: see `laion_xr.analysis.split_masks`."""
+        return split_masks(self._obj, name, **options)
+
+    def splits(self, by: str, **options: Any) -> Iterator[tuple[XarrayT, XarrayT]]:
+        """Return folds, published or by session, run, image or features: see `laion_xr.analysis.splits`."""
+        return splits(self._obj, by, **options)
+
+    def list_splits(self, pool: str | int = "shared", **options: Any) -> list[str]:
+        """Return the names of a pool's splits: see `laion_xr.analysis.list_splits`."""
+        return list_splits(pool, **options)
+
+    def list_pools(self, **options: Any) -> list[str]:
+        """Return the names of the pools: see `laion_xr.analysis.list_pools`."""
+        return list_pools(**options)
+
+    @property
+    def stimuli(self) -> Stimuli:
+        """The stimuli of the dataset, to look up by name: see `laion_xr.load_stimuli`."""
+        return stimuli_of(self._obj)
+
+    def embeddings(self, model: str | Iterable[str], **options: Any) -> Any:
+        """Return the embedding of each trial's image: see `laion_xr.analysis.embeddings`."""
+        return embeddings(self._obj, model, **options)
+
+    def images(self, size: Any = None, **options: Any) -> xr.DataArray:
+        """Return the image of each trial, lazily: see `laion_xr.analysis.images`."""
+        return images(self._obj, size, **options)
+
+    def captions(self, source: str | None = None, **options: Any) -> xr.DataArray:
+        """Return the captions of each trial's image: see `laion_xr.analysis.captions`."""
+        return captions(self._obj, source, **options)
+
+    def segmentations(self, noun: str | None = None, size: Any = None, **options: Any) -> xr.DataArray:
+        """Return where each trial's image shows an object, lazily: see `laion_xr.analysis.segmentations`."""
+        return segmentations(self._obj, noun, size, **options)
+
+    def plot_stimuli(self, n: int = 12, **options: Any) -> Figure:
+        """Draw the stimuli of the selection, or those an ROI answers most to: see `laion_xr.plot.plot_stimuli`."""
+        from laion_xr.plot import plot_stimuli  # noqa: PLC0415 - matplotlib, only where it draws
+
+        return plot_stimuli(self._obj, n, **options)
+
+    def encode(self, features: Features, **options: Any) -> xr.Dataset:
+        """Fit an encoding model in every voxel, by ridge regression: see `laion_xr.analysis.encode`."""
+        return encode(self._obj, features, **options)
+
+    def permutation_test(self, predictor: xr.DataArray | str, **options: Any) -> xr.Dataset:
+        """Test predictions in every voxel and ROI by shuffling images: see `laion_xr.analysis.permutation_test`."""
+        return permutation_test(self._obj, predictor, **options)
+
+    def rdm(self, metric: str = "correlation") -> xr.DataArray:
+        """Return the dissimilarity of the response patterns of every two images: see `laion_xr.analysis.rdm`."""
+        return rdm(self._obj, metric)
 
     def info(self) -> DatasetInfo:
         """Return what is there as tables of sessions and ROIs: see `laion_xr.analysis.dataset_info`."""

@@ -55,8 +55,10 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         noise_ceiling: str = "12rep",
         stimuli: str | None = None,
         embeddings: str | Iterable[str] | None = None,
+        image_size: Any = None,
         source: str = "auto",
         store: Any = None,
+        write_through: bool = False,
         storage_options: Mapping[str, Any] | None = None,
         label_index: bool = True,
         cache_catalog: bool | str = False,
@@ -88,11 +90,17 @@ class LaionBackendEntrypoint(BackendEntrypoint):
             Keep the trials of `"shared"` or of `"unique"` images.
         embeddings
             Models whose embeddings come along as `embedding_{model}` (trial, feature), or `"all"`.
+        image_size
+            Of `group="stimuli"` and of the node `/stimuli`: pixels, or (height, width), that images are resized to. By
+            trial: `ds.laion.images(size)`.
         source
             `"auto"` (the store where it has the session, else NIfTI, else HDF5), `"store"`, `"nifti"` or `"hdf5"`.
         store
             A store made by `laion_xr.ingest`; None for that of `LAION_XR_STORE`, if it is set. Sessions that it lacks,
             or that were made from other files, are read from the source.
+        write_through
+            True also stores a session when all its trials of all voxels of the mask are read (which keeps about 0.5 GB
+            of memory beside the result, for one session at a time). The store is made where there is none.
         storage_options
             Options of the fsspec file system of the root, and of the store where it is remote too (a UPath brings its
             own). `s3://laion-fmri` needs none.
@@ -122,7 +130,12 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         location = with_cache(location, cache_catalog)
         parts = (group or "").strip("/").split("/") if group else []
         if parts == [STIMULI_GROUP]:
-            return _closable(_dropped(stimuli_dataset(location), drop_variables))
+            return _stimuli(location, image_size, drop_variables)
+        if image_size is not None:
+            raise SelectionError(
+                "image_size= belongs to group='stimuli' and to open_datatree: the images of trials are "
+                f"ds.laion.images({image_size!r})."
+            )
         catalog = Catalog.scan(location)
         wanted = _one_subject(subject, parts[0] if parts else None, implied)
         found = catalog.subject(wanted)
@@ -132,6 +145,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
                     "Group", group, [*catalog.subjects, STIMULI_GROUP, f"{found.subject}/ses-01/glmsingle"]
                 )
             return _closable(_dropped(model_dataset(found, parts[1]), drop_variables))
+        kept_in = _store(store, storage_options, cache_catalog == OFFLINE)
         return _closable(
             subject_dataset(
                 found,
@@ -143,7 +157,8 @@ class LaionBackendEntrypoint(BackendEntrypoint):
                 stimuli=stimuli,
                 embeddings=embeddings,
                 source=source,
-                store=_store(store, storage_options, cache_catalog == OFFLINE),
+                store=kept_in,
+                write_through=_write_through(kept_in, source) if write_through else None,
                 label_index=label_index,
                 drop_variables=_names(drop_variables),
             )
@@ -156,6 +171,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         subject: str | int | Iterable[str | int] | None = None,
         group: str | None = None,
+        image_size: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         cache_catalog: bool | str = False,
         **kwargs: Any,
@@ -169,7 +185,8 @@ class LaionBackendEntrypoint(BackendEntrypoint):
         kwargs |= {"storage_options": storage_options, "cache_catalog": cache_catalog}  # for the store
         catalog = Catalog.scan(location)
         if group:
-            return {"/": self.open_dataset(location, drop_variables=drop_variables, group=group, **kwargs)}
+            kwargs |= {"image_size": image_size, "group": group}
+            return {"/": self.open_dataset(location, drop_variables=drop_variables, **kwargs)}
         chosen = implied if subject is None else subject
         names = catalog.subjects if chosen is None else [chosen] if isinstance(chosen, (str, int)) else list(chosen)
         groups = {"/": xr.Dataset()}
@@ -177,7 +194,7 @@ class LaionBackendEntrypoint(BackendEntrypoint):
             ds = self.open_dataset(location, drop_variables=drop_variables, subject=name, **kwargs)
             groups[f"/{ds.attrs['subject']}"] = ds
         if layout.stimulus_path("metadata") in catalog.stimuli():
-            groups[f"/{STIMULI_GROUP}"] = _closable(_dropped(stimuli_dataset(location), drop_variables))
+            groups[f"/{STIMULI_GROUP}"] = _stimuli(location, image_size, drop_variables)
         return groups
 
     def open_datatree(
@@ -231,6 +248,26 @@ def _store(store: Any, storage_options: Mapping[str, Any] | None, offline: bool)
         )
     # a UPath brings options of its own, which may be other credentials than those of the root
     return found if found.storage_options else Location.of(configured, storage_options)
+
+
+def _write_through(store: Location | None, source: str) -> Any:
+    if store is None:
+        raise SelectionError(
+            "write_through=True keeps what is read in a store: pass store=..., or set the environment variable "
+            "LAION_XR_STORE."
+        )
+    if source != "auto":
+        raise SelectionError(
+            f"write_through=True reads what the store has from there, and found source={source!r}: leave it 'auto'."
+        )
+    from laion_xr.store.write_through import writing_through  # noqa: PLC0415 - what writes, only where it is asked for
+
+    return writing_through
+
+
+def _stimuli(location: Location, image_size: Any, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
+    drop = _names(drop_variables)
+    return _closable(_dropped(stimuli_dataset(location, image_size=image_size, drop_variables=drop), drop))
 
 
 def _names(drop_variables: str | Iterable[str] | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from laion_xr.readers.missing import MissingReader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.rois import RoiQuery, membership
 from laion_xr.sources import OpenedSession, open_sessions, usable_sessions
-from laion_xr.stimuli import embedding_variable, read_metadata, requested_models
+from laion_xr.stimuli import ROOT, embedding_variable, read_metadata, requested_models
 from laion_xr.trials import full_table
 from laion_xr.voxels import grid_positions, world_positions
 
@@ -46,23 +46,29 @@ def subject_dataset(
     embeddings: str | Iterable[str] | None = None,
     source: str = "auto",
     store: Location | None = None,
+    write_through: Callable[[SubjectCatalog, OpenedSession, VoxelAxis, Location], OpenedSession] | None = None,
     label_index: bool = True,
     drop_variables: Iterable[str] = (),
 ) -> xr.Dataset:
-    """Return the Dataset of a subject; betas and maps are lazy. The arguments are those of `open_dataset`."""
+    """Return the Dataset of a subject; betas and maps are lazy. The arguments are those of `open_dataset`.
+
+    `write_through` makes of a session that is not in the store one that goes there when it is read.
+    """
     drop = set(drop_variables)
     location = catalog.location
     axis = voxel_axis(catalog, mask_source)
     stored = usable_sessions(catalog, store, axis, source)
     chosen = catalog.sessions_with_betas(sessions, stored)
     opened, tables = open_sessions(catalog, chosen, axis, source, stored)
+    if write_through is not None and store is not None:
+        opened = [o if o.files.session in stored else write_through(catalog, o, axis, store) for o in opened]
     stimulus = stimulus_files(location)
     table = full_table(list(tables.values()), read_metadata(location, stimulus))
     names = [o.files.session for o in opened]
     table = table[table["session"].isin(names)]
     categories = catalog.categories
     variables: dict[str, LazyVariable] = {}
-    variables |= _trial_coordinates(table)
+    variables |= _trial_coordinates(table, location)
     unread = drop - {name for name, by in (("roi", roi), ("noise_ceiling", nc_threshold)) if by is not None}
     variables |= _voxel_coordinates(catalog, axis, noise_ceiling, unread)
     coordinates = list(variables)
@@ -118,8 +124,9 @@ def roi_categories(ds: xr.Dataset | xr.DataArray) -> dict[str, list[str]]:
     return {}
 
 
-def _trial_coordinates(table: pd.DataFrame) -> dict[str, LazyVariable]:
+def _trial_coordinates(table: pd.DataFrame, location: Location) -> dict[str, LazyVariable]:
     found = {}
+    more = {schema.STIMULUS: {ROOT: location.url}}  # with the names, whose files are there
     for column in table.columns:
         name = str(column)
         if name == schema.TRIAL:
@@ -131,7 +138,7 @@ def _trial_coordinates(table: pd.DataFrame) -> dict[str, LazyVariable]:
             values = values.astype(schema.FIELDS[name].dtype)
         elif values.dtype.kind not in "iufb":
             values = table[column].fillna("").astype(str).to_numpy(dtype=object)
-        found[name] = lazy_variable(schema.TRIAL, values, schema.attrs(name))
+        found[name] = lazy_variable(schema.TRIAL, values, schema.attrs(name) | more.get(name, {}))
     return {name: found[name] for name in [*schema.TRIAL_ORDER, *(n for n in found if n not in schema.TRIAL_ORDER)]}
 
 

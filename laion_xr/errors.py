@@ -105,6 +105,10 @@ class StaleStoreWarning(UserWarning):
     """A store holds a session that was made from other data than those that are there now; it is not used."""
 
 
+class ConstantVoxelsWarning(UserWarning):
+    """Voxels without variance: what divides by it is NaN."""
+
+
 class NotStoredWarning(UserWarning):
     """A session was read, and could not be kept in the store as `write_through` asks."""
 

@@ -60,6 +60,27 @@ FIELDS: dict[str, Field] = {
     "frac_ridge": Field((SES, VOXEL), "float32", "ridge fraction"),
 }
 
+STIMULUS, CAPTION_SLOT = "stimulus", "caption_slot"
+IMAGE_DIMS = ("y", "x", "rgb")
+_S = (STIMULUS,)
+
+# The Dataset of the stimuli; what the metadata say comes along under its own names
+STIMULUS_FIELDS: dict[str, Field] = {
+    "stimulus": Field(_S, "object", "file name of the image"),
+    "stimulus_index": Field(_S, "int64", "row in the stimulus metadata"),
+    "unique_or_shared": Field(_S, "object", "shown to one subject only, or to all"),
+    "dataset": Field(_S, "object", "collection that the image is from"),
+    "participant": Field(_S, "object", "who saw a unique image, all for a shared one"),
+    "n_reps": Field(_S, "int64", "how often a subject saw the image, as planned"),
+    "ood_type": Field(_S, "object", "kind of an out-of-distribution image, as its name tells"),
+    "cluster": Field(_S, "int64", "cluster of the image, as its name tells; -1 unknown"),
+    "image": Field((STIMULUS, *IMAGE_DIMS), "uint8", "image"),
+    "caption": Field((STIMULUS, CAPTION_SLOT), "object", "caption of the image"),
+    "caption_slot": Field((CAPTION_SLOT,), "int64", "number of the caption"),
+    "caption_source": Field((STIMULUS, CAPTION_SLOT), "object", "who wrote the caption: human or ai"),
+    "n_masks": Field(_S, "int64", "number of segmentation masks"),
+}
+
 # Dataset variable -> kind of file (layout.SESSION_MAPS, layout.SUBJECT_MAPS)
 SESSION_MAP_FILES = {
     "noise_ceiling_session": "noise_ceiling",
@@ -76,6 +97,9 @@ VOXEL_LABELS = ("roi", "noise_ceiling")
 # The order in which a Dataset shows its coordinates: labels first, then positions
 TRIAL_ORDER = ("session", "run", "stimulus", "repetition", "unique_or_shared", "dataset", "stimulus_index")
 VOXEL_ORDER = ("roi", "noise_ceiling", "x", "y", "z", "i", "j", "k")
+
+# What the names of a subject's unique images end in: not the subjects' numbers
+PARTICIPANT_CODES = {"sub-01": "p01", "sub-03": "p04", "sub-05": "p03", "sub-06": "p02", "sub-07": "p05"}
 
 # columns of the published trial tables -> names of the Dataset
 TRIAL_COLUMNS = {"label": "stimulus"}

@@ -268,7 +268,7 @@ def write_tiny(root: Path) -> Tiny:
 @pytest.fixture(autouse=True)
 def no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the machine's own environment says of data and stores stays out of the tests."""
-    for name in ("LAION_XR_DATA_DIR", "LAION_XR_STORE"):
+    for name in ("LAION_XR_DATA_DIR", "LAION_XR_STORE", "LAION_XR_SPLITS_DIR"):
         monkeypatch.delenv(name, raising=False)
 
 

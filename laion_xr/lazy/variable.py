@@ -12,6 +12,7 @@ from xarray.core import indexing
 
 from laion_xr.errors import ReadCostWarning
 from laion_xr.lazy.array import ReadPlan, plan_of, planned_array
+from laion_xr.lazy.items import item_plan_of
 
 
 class LazyVariable(xr.Variable):
@@ -36,13 +37,13 @@ class LazyVariable(xr.Variable):
 
     def __getitem__(self, key: Any) -> LazyVariable:
         """Select; outer selections of a planned array become a new plan."""
-        plan = plan_of(self._data)
-        if plan is None:
+        plan, items = plan_of(self._data), item_plan_of(self._data)
+        if plan is None and items is None:
             return super().__getitem__(key)
         dims, indexer, new_order = self._broadcast_indexes(key)  # type: ignore[no-untyped-call]
         if new_order or not isinstance(indexer, (indexing.BasicIndexer, indexing.OuterIndexer)):
             return super().__getitem__(key)
-        data = planned_array(plan.pick(indexer.tuple))
+        data = items.pick(indexer.tuple).array() if items else planned_array(plan.pick(indexer.tuple))  # type: ignore[union-attr]
         found: LazyVariable = self._finalize_indexing_result(dims, data)
         if "preferred_chunks" in found.encoding:  # they were those of the whole
             found.encoding = {k: v for k, v in found.encoding.items() if k != "preferred_chunks"}

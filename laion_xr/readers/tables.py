@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ MISSING = frozenset({"", "n/a", "N/A", "NA", "nan", "NaN", "NULL", "None"})
 _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
 
 
-def parse_table(data: bytes, name: str, sep: str) -> pd.DataFrame:
+def parse_table(data: bytes, name: str, sep: str, text: Collection[str] = ()) -> pd.DataFrame:
     r"""Parse a table with a header line.
 
     Parameters
@@ -28,6 +29,8 @@ def parse_table(data: bytes, name: str, sep: str) -> pd.DataFrame:
         Full address of the file, for messages.
     sep
         What separates the cells: `","` or `"\t"`.
+    text
+        Columns whose cells stay text, whatever they look like.
 
     Returns
     -------
@@ -70,7 +73,12 @@ def parse_table(data: bytes, name: str, sep: str) -> pd.DataFrame:
     if twice:
         raise FileFormatError(f"{name} has several columns of the same name: {', '.join(twice)}.")
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
-    return pd.DataFrame({n: _column(cells) for n, cells in zip(names, columns, strict=True)})
+    return pd.DataFrame(
+        {
+            n: pd.Series(list(cells), dtype=object) if n in text else _column(cells)
+            for n, cells in zip(names, columns, strict=True)
+        }
+    )
 
 
 def _decode(data: bytes) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from laion_xr.errors import SelectionError
+from laion_xr.schema import PARTICIPANT_CODES
 from laion_xr.simulate.settings import PUBLISHED_SUBJECTS, Settings
 from laion_xr.simulate.streams import stream
 
@@ -21,9 +22,6 @@ FloatArray = npt.NDArray[np.float32]
 KINDS = ("body", "character", "face", "food", "animal", "object", "place", "pattern")
 # Share of a feature's standard deviation that the kind of the image gives
 KIND_SHARE = 0.7
-
-# The participant numbers in the names of unique images are not the subjects' numbers
-PARTICIPANT_CODES = {"sub-01": "p01", "sub-03": "p04", "sub-05": "p03", "sub-06": "p02", "sub-07": "p05"}
 
 # OOD type -> (names seen in the published set, ending)
 _OOD = {

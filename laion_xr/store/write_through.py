@@ -103,6 +103,10 @@ class WriteThroughReader:
             self._keep(values, voxels)
         return values
 
+    def now(self) -> Reader:
+        """Return what a read would read from now: the store's session where it has it, else the session's own file."""
+        return self._stored() or self.inner
+
     @property
     def _name(self) -> tuple[str, str, str]:
         return self.store.url, self.subject, self.session

@@ -6,6 +6,7 @@ import gzip
 import os
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import cloudpickle
 import dask
@@ -69,6 +70,21 @@ def test_every_variable_and_a_persisted_array(client: Client, ds: xr.Dataset) ->
     kept = ds.betas.persist()
     np.testing.assert_array_equal(kept.sel(roi="FFA1"), expected.betas.sel(roi="FFA1"))
     np.testing.assert_array_equal(kept, expected.betas)
+
+
+def test_stimuli(client: Client, dataset_root: Path) -> None:
+    ds = xr.open_dataset(dataset_root, engine="laion_fmri", subject="sub-03")
+    few = ds.isel(trial=np.random.default_rng(0).permutation(ds.sizes["trial"])[:70])
+    arrays = [few.laion.images(32), few.laion.embeddings("CLIP"), few.laion.segmentations(size=32)]
+    with dask.config.set(scheduler="sync"):
+        expected = [array.values for array in arrays]
+    for array, values in zip(arrays, expected, strict=True):
+        np.testing.assert_array_equal(array, values)
+    stimuli = xr.open_dataset(dataset_root, engine="laion_fmri", group="stimuli")
+    means = stimuli.image.astype(float).mean(("y", "x"))
+    with dask.config.set(scheduler="sync"):
+        expected_means = means.values
+    np.testing.assert_allclose(means, expected_means)
 
 
 def test_both_workers_read(client: Client, ds: xr.Dataset) -> None:

@@ -72,6 +72,7 @@ def open_local(tiny: Any, **options: Any) -> xr.Dataset:
 
 def assert_same(found: xr.Dataset, expected: xr.Dataset) -> None:
     assert found.attrs.pop("fingerprint") != expected.attrs.pop("fingerprint")  # ETags here, times there
+    assert found.stimulus.attrs.pop("root") != expected.stimulus.attrs.pop("root")
     xr.testing.assert_identical(found.load(), expected.load())
 
 
@@ -81,6 +82,28 @@ def assert_same(found: xr.Dataset, expected: xr.Dataset) -> None:
 def test_values_are_those_of_the_disk(bucket: Any, tiny: Any) -> None:
     assert_same(open_remote(bucket, embeddings="CLIP"), open_local(tiny, embeddings="CLIP"))
     assert not any(r.signed for r in bucket.requests)
+
+
+def test_stimuli_are_those_of_the_disk(s3: Any, dataset_root: Path) -> None:
+    if not s3.fs.exists("seen"):
+        s3.fs.mkdir("seen")
+        s3.put(dataset_root, "seen")
+    s3.reset()
+    options = {"engine": "laion_fmri", "storage_options": s3.options}
+    found, expected = (
+        xr.open_dataset(root, group="stimuli", **(options if "://" in str(root) else {"engine": "laion_fmri"}))
+        for root in ("s3://seen", dataset_root)
+    )
+    pick = {"stimulus": [90, 3, 90]}
+    xr.testing.assert_equal(found.isel(pick).load(), expected.isel(pick).load())
+    ds = xr.open_dataset("s3://seen", subject="sub-03", **options).isel(trial=[40, 7, 40])
+    local = xr.open_dataset(dataset_root, engine="laion_fmri", subject="sub-03").isel(trial=[40, 7, 40])
+    # the options are those that it was opened with
+    for name, arguments in {"images": (32,), "embeddings": ("CLIP",), "captions": (), "segmentations": ()}.items():
+        asked = [getattr(x.laion, name)(*arguments) for x in (ds, local)]
+        np.testing.assert_array_equal(*asked)
+    name = ds.stimulus.values[0]
+    assert laion_xr.load_stimuli("s3://seen", s3.options).captions.human(name) == ds.laion.stimuli.captions.human(name)
 
 
 def test_tree_and_model_file(bucket: Any, tiny: Any) -> None:
