@@ -241,7 +241,7 @@ def sessions(root: Path, scratch: Path, rounds: int) -> bool:
         {
             "every session read, nothing kept": (prepare, code.BARE),
             f"every block of {BLOCK} voxels read": (prepare, code.BARE_BLOCKS.format(block=BLOCK)),
-            analysis: (prepare, code.ANALYSIS.format(block=BLOCK), code.ANALYSIS_NOTE),
+            analysis: (prepare, code.ANALYSIS, code.ANALYSIS_NOTE),
         },
         rounds,
     )

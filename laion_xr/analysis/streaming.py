@@ -17,8 +17,8 @@ from laion_xr.readers.reduced import Part, ReducedReader, Reduction
 from laion_xr.readers.standardised import StandardisedReader
 from laion_xr.schema import TRIAL, VOXEL
 
-# Of what is kept of all groups for a block of voxels; narrower blocks share chunks of a store with their neighbours
-KEPT_BYTES = 512 << 20
+# Of the result of a task; narrower blocks share chunks of a store with their neighbours, which decode them again
+KEPT_BYTES = 2 << 30
 LEAST_VOXELS = 8192
 
 

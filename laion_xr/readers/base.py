@@ -45,6 +45,13 @@ class Reader(Protocol):
         """
 
 
+def blocks_of(reader: Reader, voxels: IntArray) -> list[IntArray]:
+    """Return positions in `voxels` in blocks that cost least to read apart; one where a part costs the whole."""
+    blocks = getattr(reader, "blocks", None)
+    found: list[IntArray] = [np.arange(len(voxels))] if blocks is None else blocks(voxels)
+    return found
+
+
 def trial_positions(trials: IntArray | slice, size: int) -> IntArray:
     """Return the positions that a pick of trials names, as a 1-D integer array."""
     if isinstance(trials, slice):

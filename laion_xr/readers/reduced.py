@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from laion_xr.readers.base import AnyArray, IntArray, Reader, checked_pick, result_array, trial_positions
+from laion_xr.readers.base import (
+    AnyArray,
+    IntArray,
+    Reader,
+    blocks_of,
+    checked_pick,
+    result_array,
+    trial_positions,
+)
 from laion_xr.readers.standardised import digest
 
 FloatArray = npt.NDArray[np.floating]
+
+
+# Of a session's voxels that are reduced together: large enough that threads seldom wait for one another
+BLOCK_BYTES = 192 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +86,10 @@ class Reduction(Protocol):
     def n_rows(self, n_groups: int) -> int:
         """Return the number of rows of the result."""
 
-    def start(self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic]) -> Accumulator:
-        """Return what takes up sessions."""
+    def start(
+        self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic], out: AnyArray | None = None
+    ) -> Accumulator:
+        """Return what takes up sessions; `out`, which the result will be put into, may serve it as memory."""
 
 
 class ReducedReader:
@@ -117,7 +132,8 @@ class ReducedReader:
     def read(self, trials: IntArray | slice, voxels: IntArray, out: AnyArray | None = None) -> AnyArray:
         """Return the picked rows of the picked voxels.
 
-        Two sessions are in memory at once: one is read while the other is taken up.
+        Two sessions are in memory at once, one is read while the other is taken up; from a store, of some columns of
+        chunks at a time, so that memory is the result and some hundred megabytes.
         """
         n_rows, n_voxels = self.shape
         rows = checked_pick(trial_positions(trials, n_rows), n_rows, "row")
@@ -131,35 +147,64 @@ class ReducedReader:
             parts, n_groups = tuple(p.of_groups(distinct) for p in parts), len(distinct)
         else:
             distinct = np.arange(n_rows)
-        accumulator = self.reduction.start(n_groups, len(picked), self.dtype)
-        for part, values in _read_ahead([p for p in parts if len(p.trials)], picked):
-            accumulator.add(values, part.groups, part.weights)
-        if np.array_equal(rows, distinct):
-            accumulator.result(out)
-        else:
+        if not np.array_equal(rows, distinct):
             found = np.empty((len(distinct), len(picked)), self.dtype)
-            accumulator.result(found)
-            np.take(found, np.searchsorted(distinct, rows), axis=0, out=out, mode="clip")
+            self._reduce(parts, n_groups, picked, found)
+            return np.take(found, np.searchsorted(distinct, rows), axis=0, out=out, mode="clip")
+        self._reduce(parts, n_groups, picked, out)
         return out
+
+    def _reduce(self, parts: Sequence[Part], n_groups: int, voxels: IntArray, out: AnyArray) -> None:
+        read = [p for p in parts if len(p.trials)]
+        blocks = self._blocks(read, voxels)
+        for block in blocks:
+            alone = len(blocks) == 1
+            accumulator = self.reduction.start(n_groups, len(block), self.dtype, out if alone else None)
+            for part, values in _read_ahead(read, voxels if alone else voxels[block]):
+                accumulator.add(values, part.groups, part.weights)
+            if alone:
+                accumulator.result(out)
+            else:
+                found = np.empty((len(out), len(block)), self.dtype)
+                accumulator.result(found)
+                out[:, block] = found
+
+    def _blocks(self, parts: Sequence[Part], voxels: IntArray) -> list[IntArray]:
+        """Return positions in `voxels` by what is reduced together: what is read together, joined up to a size."""
+        if not parts or not self.splits_voxels:
+            return [np.arange(len(voxels))]
+        longest = max(len(p.trials) for p in parts)
+        most = max(BLOCK_BYTES // (longest * self.dtype.itemsize), 1)
+        joined: list[list[IntArray]] = []
+        # of the first session: the others of a store have the same order, or cost more
+        for block in blocks_of(parts[0].reader, voxels):
+            if joined and sum(map(len, joined[-1])) + len(block) <= most:
+                joined[-1].append(block)
+            else:
+                joined.append([block])
+        return [np.sort(np.concatenate(blocks)) for blocks in joined]
 
 
 def _read_ahead(parts: Sequence[Part], voxels: IntArray) -> Iterator[tuple[Part, AnyArray]]:
-    """Yield the values of one part after another; the next is read meanwhile, into memory that is used again."""
+    """Yield the values of one part after another; the next are read meanwhile, into memory that is used again."""
     if not parts:
         return
     longest = max(len(p.trials) for p in parts)
-    buffers = [np.empty((longest, len(voxels)), parts[0].reader.dtype) for _ in range(min(2, len(parts)))]
+    small = longest * len(voxels) * parts[0].reader.dtype.itemsize <= BLOCK_BYTES
+    ahead = 2 if small else 1
+    free = deque(np.empty((longest, len(voxels)), p.reader.dtype) for p in parts[: ahead + 1])
+    waiting = deque(parts)
+    reading: deque[tuple[Part, AnyArray, Future[AnyArray]]] = deque()
+    with ThreadPoolExecutor(ahead, thread_name_prefix="laion-xr-read") as pool:
+        while waiting or reading:
+            while waiting and free:
+                part, buffer = waiting.popleft(), free.popleft()
+                reading.append((part, buffer, pool.submit(_read_part, part, voxels, buffer[: len(part.trials)])))
+            part, buffer, values = reading.popleft()
+            yield part, values.result()
+            free.append(buffer)
 
-    def read(number: int) -> AnyArray:
-        part = parts[number]
-        n = len(part.trials)
-        whole = np.array_equal(part.trials, np.arange(part.reader.shape[0]))
-        return part.reader.read(slice(None) if whole else part.trials, voxels, buffers[number % 2][:n])
 
-    with ThreadPoolExecutor(1, thread_name_prefix="laion-xr-read") as pool:
-        reading = pool.submit(read, 0)
-        for number, part in enumerate(parts):
-            values = reading.result()
-            if number + 1 < len(parts):
-                reading = pool.submit(read, number + 1)
-            yield part, values
+def _read_part(part: Part, voxels: IntArray, out: AnyArray) -> AnyArray:
+    whole = np.array_equal(part.trials, np.arange(part.reader.shape[0]))
+    return part.reader.read(slice(None) if whole else part.trials, voxels, out)

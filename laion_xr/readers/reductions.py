@@ -15,8 +15,16 @@ TILE_VOXELS = 2048
 class GroupSums:
     """Weighted sums of each group's trials, `(group, voxel)`, and of the squares where they are asked for."""
 
-    def __init__(self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic], squares: bool = False) -> None:
-        self.sums = np.zeros((n_groups, n_voxels), dtype)
+    def __init__(
+        self,
+        n_groups: int,
+        n_voxels: int,
+        dtype: np.dtype[np.generic],
+        squares: bool = False,
+        out: AnyArray | None = None,
+    ) -> None:
+        self.sums: FloatArray = np.empty((n_groups, n_voxels), dtype) if out is None else out  # type: ignore[assignment]
+        self.sums[...] = 0
         self.squares = np.zeros_like(self.sums) if squares else None
         # of the type of what is missing, and summed in the same order: where all is missing the difference is 0
         self.weights = np.zeros(n_groups, dtype)
@@ -64,9 +72,9 @@ class Mean:
         """Return the number of rows of the result."""
         return n_groups
 
-    def start(self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic]) -> _Means:
+    def start(self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic], out: AnyArray | None = None) -> _Means:
         """Return what takes up sessions."""
-        return _Means(n_groups, n_voxels, dtype)
+        return _Means(n_groups, n_voxels, dtype, out=out)
 
 
 class _Means(GroupSums):
@@ -101,7 +109,9 @@ class NoiseVariance:
         """Return the number of rows of the result."""
         return 2
 
-    def start(self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic]) -> _NoiseVariances:
+    def start(
+        self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic], out: AnyArray | None = None
+    ) -> _NoiseVariances:
         """Return what takes up sessions."""
         return _NoiseVariances(n_groups, n_voxels, dtype, self.ddof)
 
@@ -140,7 +150,9 @@ class Reliability:
         """Return the number of rows of the result."""
         return 1
 
-    def start(self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic]) -> _Reliabilities:
+    def start(
+        self, n_groups: int, n_voxels: int, dtype: np.dtype[np.generic], out: AnyArray | None = None
+    ) -> _Reliabilities:
         """Return what takes up sessions."""
         return _Reliabilities(n_groups, n_voxels, dtype)
 

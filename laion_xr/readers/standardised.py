@@ -10,12 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from laion_xr.errors import ConstantVoxelsWarning
-from laion_xr.readers.base import AnyArray, IntArray, Reader, checked_pick, result_array, trial_positions
+from laion_xr.readers.base import (
+    AnyArray,
+    IntArray,
+    Reader,
+    blocks_of,
+    checked_pick,
+    result_array,
+    trial_positions,
+)
 
-# A tile stays in a core's cache while it is passed over
+# A tile stays in a core's cache while it is passed over, and is large enough that threads seldom wait for one another
 TILE_BYTES = 1 << 20
-# Of the mean: float32 values that differ at all have a larger standard deviation
-CONSTANT = 1e-9
+# Of the mean: less is what float32 leaves of values that are all the same
+CONSTANT = 1e-7
 _warned: set[str] = set()
 Floats = npt.NDArray[Any]
 
@@ -61,6 +69,10 @@ class StandardisedReader:
     def token(self) -> tuple[object, ...]:
         """Plain values that change whenever what `read` returns may change."""
         return "standardised", self.inner.token, digest(self.trials, self.groups), self.ddof
+
+    def blocks(self, voxels: IntArray) -> list[IntArray]:
+        """Return positions in `voxels` by what is read together."""
+        return blocks_of(self.inner, voxels)
 
     def read(self, trials: IntArray | slice, voxels: IntArray, out: AnyArray | None = None) -> AnyArray:
         """Return the picked rows of the picked voxels; all trials of their groups are read for it."""
@@ -111,38 +123,40 @@ def standardise(values: Floats, ddof: int) -> int:
     """
     n_rows, n_columns = values.shape
     width = max(64, TILE_BYTES // max(n_rows * values.dtype.itemsize, 1))
+    # once for all tiles: memory that was never touched costs more than filling it
+    room = np.empty(n_rows * min(width, n_columns), values.dtype)
     constant = 0
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for start in range(0, n_columns, width):
-            constant += _standardise_tile(values[:, start : start + width], ddof)
+            part = values[:, start : start + width]
+            constant += _standardise_tile(part, room[: part.size].reshape(part.shape), ddof)
     return constant
 
 
-def _standardise_tile(part: Floats, ddof: int) -> int:
+def _standardise_tile(part: Floats, tile: Floats, ddof: int) -> int:
     n_rows = len(part)
-    tile = np.ascontiguousarray(part)
-    ones = np.ones(n_rows, dtype=tile.dtype)
-    mean = (ones @ tile) / n_rows
+    np.copyto(tile, part)
+    # not a product with ones: BLAS would take threads of its own, which wait for work by spinning
+    mean = tile.sum(axis=0) / n_rows
     has_nan = np.isnan(mean)
     if has_nan.any():
         mean[has_nan] = _mean_of_numbers(tile[:, has_nan])
-    centred = tile - mean
-    missing = np.isnan(centred) if has_nan.any() else None
-    n = float(n_rows)
+    np.subtract(tile, mean, out=tile)
+    missing = np.isnan(tile) if has_nan.any() else None
+    n: Any = float(n_rows)
     if missing is not None:
-        centred[missing] = 0
+        tile[missing] = 0
         n = n_rows - missing.sum(axis=0)
-    rest = (ones @ centred) / n
-    squares = np.einsum("ij,ij->j", centred, centred)
+    rest = tile.sum(axis=0) / n
+    squares = np.einsum("ij,ij->j", tile, tile)
     variance = np.maximum(squares - n * rest * rest, 0) / (n - ddof)
-    sd = np.sqrt(variance)
+    sd = np.sqrt(variance).astype(tile.dtype)
     flat = np.isfinite(mean) & ~(sd > CONSTANT * np.abs(mean))
     sd[flat | np.less_equal(n - ddof, 0)] = np.nan
-    np.subtract(centred, rest, out=centred)
-    np.divide(centred, sd, out=centred)
+    np.subtract(tile, rest.astype(tile.dtype), out=tile)
+    np.divide(tile, sd, out=part)
     if missing is not None:
-        centred[missing] = np.nan
-    part[...] = centred
+        part[missing] = np.nan
     return int(np.count_nonzero(flat))
 
 

@@ -111,6 +111,17 @@ class StoredReader:
             failed = failure is not None
         raise self._replaced()
 
+    def blocks(self, voxels: IntArray) -> list[IntArray]:
+        """Return positions in `voxels` (C-order flat grid ids) by the column of chunks in which they are stored.
+
+        What is computed voxel by voxel decodes each chunk once if it takes such blocks, one after the other.
+        """
+        ids, columns = _stored_voxels(self, _record(self._metadata())["checksums"][VOXEL])
+        width = _array(self, BETAS).chunks[1]
+        chunk = _columns(ids, columns, voxels, self.location.show(self.path)) // width
+        order = np.argsort(chunk, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(chunk[order])) + 1)
+
     def _metadata(self) -> bytes:
         """Return the group's metadata, in which the record is that of these values."""
         path = f"{self.path}/{METADATA}"
