@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,14 +14,18 @@ from laion_xr.analysis.encoding import encode
 from laion_xr.analysis.features import Features
 from laion_xr.analysis.information import DatasetInfo, dataset_info
 from laion_xr.analysis.permutation import permutation_test
+from laion_xr.analysis.planning import ReadSummary, read_plan
+from laion_xr.analysis.regions import roi_masks, sphere
 from laion_xr.analysis.repeats import average_repeats
 from laion_xr.analysis.rsa import rdm
 from laion_xr.analysis.select import select
+from laion_xr.analysis.spheres import searchlight
 from laion_xr.analysis.splits import split, split_masks
 from laion_xr.analysis.splits_folds import splits
 from laion_xr.analysis.splits_published import list_pools, list_splits
 from laion_xr.analysis.standardize import drop_nonfinite, zscore
 from laion_xr.analysis.stimuli import captions, embeddings, images, segmentations, stimuli_of
+from laion_xr.analysis.subjects import map_subjects, select_subjects, shared
 from laion_xr.analysis.volumes import to_nifti
 from laion_xr.dataset import index_labels
 from laion_xr.stimuli import Stimuli
@@ -131,6 +135,22 @@ class _Accessor(Generic[XarrayT]):
         """Return what is there as tables of sessions and ROIs: see `laion_xr.analysis.dataset_info`."""
         return dataset_info(self._obj)
 
+    def plan(self, *, cores: int | None = None) -> ReadSummary:
+        """Return what computing this would read, before it is read: see `laion_xr.analysis.read_plan`."""
+        return read_plan(self._obj, cores=cores)
+
+    def roi_masks(self, rois: str | Iterable[str] | None = None) -> xr.DataArray:
+        """Return which voxels are in which ROI, bool (roi, voxel): see `laion_xr.analysis.roi_masks`."""
+        return roi_masks(self._obj, rois)
+
+    def sphere(self, centre: int | Iterable[float], radius: float) -> XarrayT:
+        """Return the voxels within `radius` mm of a position or a voxel: see `laion_xr.analysis.sphere`."""
+        return sphere(self._obj, centre, radius)
+
+    def searchlight(self, function: Any, radius: float, **options: Any) -> xr.DataArray:
+        """Apply a function to the betas around every voxel: see `laion_xr.analysis.searchlight`."""
+        return searchlight(self._obj, function, radius, **options)
+
 
 @xr.register_dataset_accessor("laion")
 class LaionDatasetAccessor(_Accessor[xr.Dataset]):
@@ -140,3 +160,23 @@ class LaionDatasetAccessor(_Accessor[xr.Dataset]):
 @xr.register_dataarray_accessor("laion")
 class LaionDataArrayAccessor(_Accessor[xr.DataArray]):
     """`.laion` of a DataArray."""
+
+
+@xr.register_datatree_accessor("laion")
+class LaionTreeAccessor:
+    """`.laion` of a DataTree of subjects, as `xr.open_datatree` opens them."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    def sel(self, **labels: Any) -> xr.DataTree:
+        """Select in every subject: see `laion_xr.analysis.select_subjects`."""
+        return select_subjects(self._tree, **labels)
+
+    def map(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> xr.DataTree | dict[str, Any]:
+        """Apply a function to the Dataset of each subject: see `laion_xr.analysis.map_subjects`."""
+        return map_subjects(self._tree, function, *args, **kwargs)
+
+    def shared(self, **options: Any) -> xr.Dataset:
+        """Return the stimuli that all subjects saw, repeats averaged, in one: see `laion_xr.analysis.shared`."""
+        return shared(self._tree, **options)

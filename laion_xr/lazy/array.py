@@ -110,6 +110,25 @@ class ReadPlan:
         """Whether a part of a read decodes the whole of a large file: betas in `.nii.gz`, not maps, not a store."""
         return not self.splits_voxels and any(reader.shape[0] > 1 for reader in self.readers)
 
+    @property
+    def blocks(self) -> list[VoxelIds] | None:
+        """The voxels of each task over all trials; None for a task a session over all voxels.
+
+        Where a reader joins others side by side, no task reaches over a seam.
+        """
+        seams: IntArray | None = getattr(self.readers[0], "seams", None) if len(self.readers) == 1 else None
+        if self.block is None and seams is None:
+            return None
+        ids = self.voxels.ids
+        pieces = [ids]
+        if seams is not None:
+            part = np.searchsorted(seams, ids, side="right")
+            cuts = np.flatnonzero(np.diff(part)) + 1
+            if len(cuts) < len(np.unique(part)):  # else they are mixed, and each stretch would read its files again
+                pieces = np.split(ids, cuts)
+        step = self.block or max(len(ids), 1)
+        return [VoxelIds(piece[start : start + step]) for piece in pieces for start in range(0, len(piece), step)]
+
     def by_voxels(self, block: int) -> ReadPlan:
         """Return the plan that reads all trials of `block` voxels in one task."""
         return replace(self, block=block)
@@ -187,11 +206,9 @@ def _read_block(
         return out
 
 
-def _array_by_voxels(plan: ReadPlan, block: int) -> da.Array:
-    ids = plan.voxels.ids
-    blocks = [VoxelIds(ids[start : start + block]) for start in range(0, len(ids), block)]
+def _array_by_voxels(plan: ReadPlan, blocks: list[VoxelIds]) -> da.Array:
     sessions, n_trials = plan.sessions(), plan.n_trials
-    key = f"{plan.name}-{tokenize(*((r.token, t, rows) for r, t, rows in sessions), plan.voxels, block)}"
+    key = f"{plan.name}-{tokenize(*((r.token, t, rows) for r, t, rows in sessions), plan.voxels, *map(len, blocks))}"
     shared = f"sessions-{key}"
     tasks: dict[Hashable, Any] = {
         (key, 0, j): (_read_block, shared, voxels, n_trials) for j, voxels in enumerate(blocks)
@@ -214,8 +231,8 @@ def planned_array(plan: ReadPlan) -> da.Array:
     if not parts or not n_voxels:
         array = da.zeros((plan.n_trials, n_voxels), dtype=dtype, chunks=-1)
         restore = None
-    elif plan.block is not None:
-        array, restore = _array_by_voxels(plan, plan.block), None
+    elif (blocks := plan.blocks) is not None:
+        array, restore = _array_by_voxels(plan, blocks), None
     else:
         token = tokenize(*((r.token, t) for r, t, _ in parts), plan.voxels)
         shared, key = f"voxels-{token}", f"{plan.name}-{token}"

@@ -78,6 +78,7 @@ EXCEPTIONS = {
     ("analysis.encoding", "dask.delayed"): "delayed is imported from where it is typed",
     ("analysis.permutation", "dask.delayed"): "delayed is imported from where it is typed",
     ("analysis.rsa", "dask.delayed"): "delayed is imported from where it is typed",
+    ("analysis.spheres", "dask.delayed"): "delayed is imported from where it is typed",
     ("store.sessions", "dask.base"): "compute is imported from where it is typed",
     ("store.sessions", "dask.delayed"): "delayed is imported from where it is typed",
     ("cli.store", "dask.utils"): "format_time and parse_bytes are documented there, and nowhere else",
