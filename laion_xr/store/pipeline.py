@@ -1,6 +1,6 @@
-"""From a session's file to blocks of trials in the store's order of voxels, on two threads, in memory used again.
+"""From a session's file to blocks of trials in the store's order of voxels, on three threads, in memory used again.
 
-One thread inflates and gathers in the order of the file, the other puts in order and hands on: as fast as the slower.
+One inflates and gathers in the order of the file, one puts in order, one encodes and writes: as fast as the slowest.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Queue
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from laion_xr.readers.base import IntArray, Reader
 from laion_xr.readers.nifti import NiftiReader
-from laion_xr.store.plan import BLOCKS_HELD
+from laion_xr.store.plan import BLOCKS_FILLED, BLOCKS_HELD
 
 FloatArray = npt.NDArray[np.float32]
 T = TypeVar("T")
@@ -27,7 +27,7 @@ TRIALS_HELD = 16
 WAIT = 0.2
 
 
-def through_two_threads(
+def through_threads(
     reader: Reader,
     voxels: IntArray,
     height: int,
@@ -44,7 +44,7 @@ def through_two_threads(
     height
         Trials of a block; the last may have fewer.
     begin
-        Called first, on the second thread, while the first trials are read; returns a result, and what takes the
+        Called first, on the thread that writes, while the first trials are read; returns a result, and what takes the
         position of a block's first trial and the block, which may change it and must not keep it.
 
     Returns
@@ -64,39 +64,59 @@ def through_two_threads(
                 return free.get(timeout=WAIT)[:n]
         raise _StoppedError
 
-    def take(block: FloatArray) -> T:
+    def put_in_order(blocks: list[FloatArray], hand_on: Callable[[int, FloatArray], Future[None]]) -> None:
+        consumed: list[Future[None] | None] = [None] * len(blocks)
+        turn = 0
         try:
-            result, consume = begin()
             while (item := read.get()) is not None:
                 start, rows = item
                 done = 0
                 while done < len(rows):  # a block may end within them
                     at = (start + done) % height
+                    if at == 0 and (earlier := consumed[turn]) is not None:
+                        earlier.result()
                     part = rows[done : done + height - at]
                     done += len(part)
-                    _put_in_order(part, restore, block[at : at + len(part)])
+                    _put_in_order(part, restore, blocks[turn][at : at + len(part)])
                     if at + len(part) == height or start + done == n_trials:
-                        consume(start + done - at - len(part), block[: at + len(part)])
+                        filled = at + len(part)
+                        consumed[turn] = hand_on(start + done - filled, blocks[turn][:filled])
+                        turn = (turn + 1) % len(blocks)
                 free.put(rows if rows.base is None else rows.base)
-            return result
+            for last in consumed:
+                if last is not None:
+                    last.result()
         finally:
             stopped.set()
 
     with (
-        _buffers.lent([(height, len(voxels)), *[(few, len(voxels))] * n_few]) as (block, *several),
-        ThreadPoolExecutor(1, thread_name_prefix="laion-xr-write") as second,
+        _buffers.lent([*[(height, len(voxels))] * BLOCKS_FILLED, *[(few, len(voxels))] * n_few]) as lent,
+        ThreadPoolExecutor(1, thread_name_prefix="laion-xr-write") as third,
+        ThreadPoolExecutor(1, thread_name_prefix="laion-xr-order") as second,
     ):
-        for rows in several:
+        for rows in lent[BLOCKS_FILLED:]:
             free.put(rows)
-        taking = second.submit(take, block)
+        begun = third.submit(begin)
+
+        def consume(start: int, block: FloatArray) -> None:
+            if stopped.is_set():
+                return
+            try:
+                begun.result()[1](start, block)
+            except BaseException:
+                stopped.set()
+                raise
+
+        ordering = second.submit(put_in_order, lent[:BLOCKS_FILLED], lambda *block: third.submit(consume, *block))
         try:
             for item in source_blocks(reader, ordered, few, buffer):
                 read.put(item)
-        except _StoppedError:  # the second thread failed: its error is the one to say
+        except _StoppedError:  # another thread failed: its error is the one to say
             pass
         finally:
             read.put(None)
-        return taking.result()
+        ordering.result()
+        return begun.result()[0]
 
 
 class _StoppedError(Exception):

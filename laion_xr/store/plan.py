@@ -17,9 +17,9 @@ CODEC = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle"}
 INFLATE_RATE = 2.0e9
 # What a stored session takes of its betas as float32; simulated betas, which are noise, compress little
 STORED_SHARE = 0.9
-# Blocks of trials that a worker holds: one's worth is read while one is put in order and written; elsewhere than on
-# this machine Zarr holds that one once more
-BLOCKS_HELD, BLOCKS_ENCODED = 1, 2
+# Blocks of trials that a worker holds: one's worth is read while one is put in order and one is written; elsewhere than
+# on this machine Zarr holds that one once more
+BLOCKS_HELD, BLOCKS_FILLED, BLOCKS_ENCODED = 1, 2, 1
 # Beside them, measured: what is imported, and coordinates and maps with what their reading leaves
 WORKER_BASE, TABLE_BYTES_A_VOXEL = 250_000_000, 500
 
@@ -100,7 +100,7 @@ class IngestPlan:
     def worker_bytes(self) -> int:
         """Memory that one worker takes: blocks of trials over all voxels, and the tables of a session."""
         widest = max((s.n_voxels for s in self.sessions), default=0)
-        blocks = (BLOCKS_HELD + BLOCKS_ENCODED) * 4 * self.chunks[0]
+        blocks = (BLOCKS_HELD + BLOCKS_FILLED + BLOCKS_ENCODED) * 4 * self.chunks[0]
         return WORKER_BASE + (blocks + TABLE_BYTES_A_VOXEL) * widest
 
     def fitting_workers(self) -> int:

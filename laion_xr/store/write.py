@@ -24,7 +24,7 @@ from laion_xr.readers.stored import LOST, open_group
 from laion_xr.store.checksum import crc32, differing_table, digest
 from laion_xr.store.encode import ChunkWriter
 from laion_xr.store.order import storage_order
-from laion_xr.store.pipeline import FloatArray, through_two_threads
+from laion_xr.store.pipeline import FloatArray, through_threads
 from laion_xr.store.place import Place, consolidate, put_dataset
 from laion_xr.store.plan import IngestPlan
 from laion_xr.store.precision import rounded
@@ -162,7 +162,7 @@ def _write_all(
 
         return tables, write
 
-    tables = through_two_threads(reader, ds[schema.VOXEL].values, height, begin)
+    tables = through_threads(reader, ds[schema.VOXEL].values, height, begin)
     if len(checksums) != -(-n_trials // height):
         raise CorruptFileError(f"{place.path}: expected {n_trials} trials, found fewer in the source.")
     return {**tables, "betas": checksums}

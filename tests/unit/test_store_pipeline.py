@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.store import pipeline
-from laion_xr.store.pipeline import in_file_order, release_buffers, through_two_threads
+from laion_xr.store.pipeline import in_file_order, release_buffers, through_threads
 
 GRID, N_TRIALS = (3, 4, 5), 37
 BETAS = np.random.default_rng(1).standard_normal((*GRID, N_TRIALS)).astype(np.float32)
@@ -56,7 +56,7 @@ def test_blocks_come_in_order_with_their_voxels_in_order(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "TRIALS_HELD", held)
-        assert through_two_threads(reader, picked, height, lambda: ("result", consume)) == "result"
+        assert through_threads(reader, picked, height, lambda: ("result", consume)) == "result"
     assert starts == list(range(0, N_TRIALS, height))
     np.testing.assert_array_equal(found, MATRIX[:, picked])
     release_buffers()
@@ -76,7 +76,7 @@ def test_an_error_of_what_begins_is_raised(reader: NiftiReader) -> None:
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        through_two_threads(reader, np.arange(60), 4, begin)
+        through_threads(reader, np.arange(60), 4, begin)
 
 
 def test_an_error_of_what_takes_ends_the_reading(reader: NiftiReader) -> None:
@@ -87,26 +87,26 @@ def test_an_error_of_what_takes_ends_the_reading(reader: NiftiReader) -> None:
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        through_two_threads(reader, np.arange(60), 2, lambda: (None, consume))
+        through_threads(reader, np.arange(60), 2, lambda: (None, consume))
     assert taken == [0]
 
 
 def test_an_error_of_the_reader_is_raised() -> None:
     taken: list[int] = []
     with pytest.raises(EOFError, match="breaks off"):
-        through_two_threads(Broken(), np.arange(60), 16, lambda: (None, lambda start, block: taken.append(start)))
+        through_threads(Broken(), np.arange(60), 16, lambda: (None, lambda start, block: taken.append(start)))
     assert taken == [0]
 
 
 def test_memory_goes_from_one_session_to_the_next(reader: NiftiReader) -> None:
     def addresses() -> set[int]:
         seen: set[int] = set()
-        through_two_threads(reader, np.arange(60), 20, lambda: (None, lambda s, block: seen.add(block.ctypes.data)))
+        through_threads(reader, np.arange(60), 20, lambda: (None, lambda s, block: seen.add(block.ctypes.data)))
         return seen
 
     release_buffers()
     first = addresses()
-    assert len(first) == 1
+    assert len(first) == 2
     assert addresses() == first
     release_buffers()
     assert pipeline._buffers._free == {}
