@@ -51,7 +51,7 @@ def plan_windows(ordered: IntArray, header: NiftiHeader, block: int) -> list[Win
 
 
 def gather_rows(
-    blocks: Iterator[bytes],
+    blocks: Iterator[bytes | memoryview],
     windows: list[Window],
     header: NiftiHeader,
     restore: IntArray | None,
@@ -64,7 +64,8 @@ def gather_rows(
     Parameters
     ----------
     blocks
-        The bytes of every window of the first volume, of the second, and so on.
+        The bytes of every window of the first volume, of the second, and so on; each is done with when the next is
+        asked for.
     windows
         What to gather from each.
     header

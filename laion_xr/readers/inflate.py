@@ -66,6 +66,12 @@ class InflatedFile:
         if self.is_gzip:
             module, self._errors = codec()
             self._file = cast(BinaryIO, module.open(whole))
+        # GzipFile.readinto makes an object of what it reads, and copies that; what it buffers with does not. New memory
+        # for each block costs more than inflating into it where the C library gives back at once what is free, as the
+        # workers of distributed ask it to.
+        readable = getattr(self._file, "_buffer", self._file) if self.is_gzip else self._file
+        self._readinto: Callable[[memoryview], int | None] | None = getattr(readable, "readinto", None)
+        self._skipped: bytearray | None = None
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes; fewer only at the end of the data.
@@ -82,20 +88,50 @@ class InflatedFile:
         self.position += len(data)
         return data
 
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer with the next bytes; return how many, fewer than it holds only at the end of the data.
+
+        Raises
+        ------
+        CorruptFileError
+            As `read`.
+        """
+        done = 0
+        try:
+            while done < len(buffer):
+                if self._readinto is not None:
+                    n = self._readinto(buffer[done:]) or 0
+                else:
+                    data = self._file.read(len(buffer) - done)
+                    n = len(data)
+                    buffer[done : done + n] = data
+                if not n:
+                    break
+                done += n
+        except self._errors as error:
+            raise self._corrupt(error) from None
+        self.position += done
+        return done
+
+    def _skip(self, size: int) -> int:
+        if self._skipped is None:
+            self._skipped = bytearray(SKIP_BLOCK)
+        return self.read_into(memoryview(self._skipped)[: min(size, SKIP_BLOCK)])
+
     def skip_to(self, position: int) -> bool:
         """Go forward to a position; False where the data end before it."""
         if self.position < position and self.plain_size is not None:
             self._raw.seek(position)
             self.position = position
         while self.position < position:
-            if not self.read(min(SKIP_BLOCK, position - self.position)):
+            if not self._skip(position - self.position):
                 return False
         return True
 
     def drain(self) -> int:
         """Read to the end, so that the checksum is checked; return the number of bytes that were left."""
         start = self.position
-        while self.read(SKIP_BLOCK):
+        while self._skip(SKIP_BLOCK):
             pass
         return self.position - start
 

@@ -159,7 +159,7 @@ class NiftiReader:
     @contextmanager
     def _forward(
         self, distinct: IntArray, picked: IntArray
-    ) -> Iterator[tuple[Iterator[bytes], list[Window], NiftiHeader, IntArray | None]]:
+    ) -> Iterator[tuple[Iterator[bytes | memoryview], list[Window], NiftiHeader, IntArray | None]]:
         """Open the file for one pass over some trials: the blocks' bytes, and what to gather from each."""
         name = self.location.show(self.entry.path)
         with open_inflated(open_stream(self.location, self.entry), name) as file:
@@ -201,12 +201,14 @@ class NiftiReader:
 
 def _inflated_blocks(
     file: InflatedFile, header: NiftiHeader, trials: IntArray, windows: list[Window]
-) -> Iterator[bytes]:
+) -> Iterator[memoryview]:
+    """Yield the bytes of each window, in memory that the next ones overwrite."""
+    room = memoryview(bytearray(max(window.size for window in windows)))
     for trial in trials.tolist():
         for window in windows:
             file.skip_to(_byte_range(header, trial, window)[0])
-            data = file.read(window.size)
-            if len(data) < window.size:
+            data = room[: window.size]
+            if file.read_into(data) < window.size:
                 raise _wrong_length(file.name, header, file.position)
             yield data
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import tracemalloc
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -55,7 +56,9 @@ def test_the_fastest_module_that_is_there() -> None:
 
 @pytest.mark.usefixtures("one_codec")
 @pytest.mark.parametrize("trickle", [False, True])
-@pytest.mark.parametrize("data", [CONTENT, GZIPPED, gzip.compress(CONTENT[:10]) + gzip.compress(CONTENT[10:])])
+@pytest.mark.parametrize(
+    "data", [CONTENT, GZIPPED, gzip.compress(CONTENT[:10], mtime=0) + gzip.compress(CONTENT[10:], mtime=0)]
+)
 def test_gzip_or_plain_by_the_first_bytes(data: bytes, trickle: bool) -> None:
     raw = stream(data, trickle)
     with open_inflated(raw, "x.bin") as file:
@@ -70,6 +73,37 @@ def test_gzip_or_plain_by_the_first_bytes(data: bytes, trickle: bool) -> None:
         assert file.read(1) == b""
         assert not file.skip_to(len(CONTENT) + 1) or file.plain_size is not None
     assert raw.closed
+
+
+@pytest.mark.usefixtures("one_codec")
+@pytest.mark.parametrize("trickle", [False, True])
+@pytest.mark.parametrize("data", [CONTENT, GZIPPED], ids=["plain", "gzip"])
+def test_read_into_fills_a_buffer(data: bytes, trickle: bool) -> None:
+    room = bytearray(700_000)
+    with open_inflated(stream(data, trickle), "x.bin") as file:
+        assert file.read(7) == CONTENT[:7]
+        found = b""
+        while n := file.read_into(memoryview(room)):
+            assert n == 700_000 or file.position == len(CONTENT)
+            found += room[:n]
+        assert found == CONTENT[7:]
+        assert file.position == len(CONTENT)
+        assert file.read_into(memoryview(room)) == 0
+
+
+@pytest.mark.usefixtures("one_codec")
+def test_read_into_makes_no_memory_of_its_own() -> None:
+    room = memoryview(bytearray(1 << 20))
+    with open_inflated(stream(GZIPPED), "x.bin") as file:
+        file.read_into(room)
+        tracemalloc.start()
+        try:
+            while file.read_into(room):
+                pass
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 1 << 18
 
 
 @pytest.mark.usefixtures("one_codec")

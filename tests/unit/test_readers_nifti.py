@@ -219,7 +219,14 @@ def inflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(data))
         return data
 
+    real_into = InflatedFile.read_into
+
+    def recorded_into(self: InflatedFile, buffer: memoryview) -> int:
+        sizes.append(real_into(self, buffer))
+        return sizes[-1]
+
     monkeypatch.setattr(InflatedFile, "read", recorded)
+    monkeypatch.setattr(InflatedFile, "read_into", recorded_into)
     return sizes
 
 
