@@ -1,22 +1,27 @@
-"""Embeddings by trial against one bulk read of their file; images at 224 px against PIL's full decode.
+"""Embeddings by trial against reading their file and taking the rows; images at 224 px against PIL's full decode.
 
     python benchmarks/stimuli.py [ROOT] [--rounds 5]
 
 Without ROOT the stimulus files are simulated in their published sizes in a temporary folder: 25,000 rows of 1,024
 features, and 1,000 JPEGs of 1000 x 1000 with the detail of photographs (60 MB and half a minute).
+
+What is timed of embeddings is the read, on all sides: opening the HDF5 file and its numbers, not the names in it, which
+the plain look-up is given as row numbers. All are read in turn in one process, and the first turn does not count: the
+first touch of memory that the host has yet to give takes 0 to 0.2 s on a virtual machine, whoever does it.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import statistics
 import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
-from measure import in_turn, ratios, verdict
+from measure import in_turn, ratios, run, verdict
 from PIL import Image
 
 from laion_xr import layout
@@ -33,14 +38,28 @@ order = np.random.default_rng(0).integers(0, len(names), {n_trials})
 dask.array.zeros(10, chunks=5).sum().compute(scheduler="threads", num_workers=2)  # what Dask imports when it is used
 trials = xr.DataArray(np.zeros(len(order)), dims="trial", coords=dict(stimulus=("trial", names[order])))
 """
-BULK = """
+EMBEDDINGS = """
+import statistics, time
 with h5py.File({path!r}) as file:
-    result = file["embedding"][()]
-note = list(result.shape)
+    at = {{name: i for i, name in enumerate(file["image_ids"].asstr()[()])}}
+rows = np.array([at[name] for name in names[order]])
+clip = trials.laion.embeddings("CLIP", root=root).data
+def bulk():
+    with h5py.File({path!r}) as file:
+        return file["embedding"][()]
+def by_hand():
+    return bulk()[rows]
+def by_trial():
+    return clip.compute(scheduler="threads", num_workers=2)
+taken = {{read.__name__: [] for read in (bulk, by_hand, by_trial)}}
+for _ in range(15):
+    for read in (bulk, by_hand, by_trial):
+        started = time.perf_counter()
+        read()
+        taken[read.__name__].append(time.perf_counter() - started)
 """
-ALIGNED = """
-result = clip.data.compute(scheduler="threads", num_workers=2)
-note = list(result.shape)
+MEDIANS = """
+note = {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}
 """
 PIL_IMAGES = """
 with h5py.File({path!r}) as file:
@@ -109,22 +128,18 @@ def measure(root: Path, rounds: int) -> int:
         for k, p in (("clip", layout.embedding_path("CLIP")), ("images", layout.stimulus_path("images")))
     }
     opened = OPEN.format(root=str(root), n_trials=N_TRIALS)
-    clip = opened + 'clip = trials.laion.embeddings("CLIP", root=root)\n'
+    embeddings = opened + EMBEDDINGS.format(path=paths["clip"])
     rows = f"shown = trials[:{N_IMAGES}].assign_coords(stimulus=('trial', names[:{N_IMAGES}]))\n"
-    images = opened + rows + "images = shown.laion.images(224, root=root).data\n"
+    images = opened + rows + "images = shown.laion.images(224, root=root).data\nimages[:2].compute()\n"
     plain = opened + PIL_IMAGES.format(path=paths["images"], n_images=N_IMAGES)
     in_row = "result = np.array([one(data) for data in encoded])"
     in_threads = (
         "with concurrent.futures.ThreadPoolExecutor(2) as pool:\n    result = np.array(list(pool.map(one, encoded)))"
     )
+    medians = [run(embeddings, "pass", MEDIANS).note for _ in range(rounds)]
+    for found_in in medians:
+        print("  embeddings: " + ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in found_in.items()))
     found = in_turn(
-        {
-            "bulk read of the file": (opened, BULK.format(path=paths["clip"])),
-            f"{N_TRIALS:,} rows by trial": (clip, ALIGNED),
-        },
-        rounds,
-    )
-    found |= in_turn(
         {
             "PIL, full decode, one thread": (plain, FULL.format(how=in_row)),
             "PIL, full decode, two threads": (plain, FULL.format(how=in_threads)),
@@ -135,12 +150,17 @@ def measure(root: Path, rounds: int) -> int:
         max(1, rounds // 2),
     )
     ok = True
-    middle, *spread = ratios(found[f"{N_TRIALS:,} rows by trial"], found["bulk read of the file"])
-    ok &= verdict(f"{N_TRIALS:,} rows by trial, over a bulk read", middle, 1.5, False, tuple(spread))
+    what = f"{N_TRIALS:,} rows by trial, over a bulk read"
+    over = {name: sorted(m["by_trial"] / m[name] for m in medians) for name in ("by_hand", "bulk")}
+    middle = statistics.median(over["by_hand"])
+    ok &= verdict(f"{what}, then [rows]", middle, 1.5, False, (over["by_hand"][0], over["by_hand"][-1]))
+    # missed where it is measured, docs and CHANGELOG say why: a smaller result, in the order of the file
+    middle = statistics.median(over["bulk"])
+    ok &= verdict(f"{what} alone", middle, 1.5, False, (over["bulk"][0], over["bulk"][-1]))
     ours = found["laion_xr, two threads"]
-    for name in ("PIL, full decode, one thread", "PIL, full decode, two threads"):
+    for name, bound in (("PIL, full decode, one thread", 3), ("PIL, full decode, two threads", 3)):
         middle, *spread = ratios(found[name], ours)
-        ok &= verdict(f"{N_IMAGES:,} images, times faster than {name}", middle, 3, True, tuple(spread))
+        ok &= verdict(f"{N_IMAGES:,} images, times faster than {name}", middle, bound, True, tuple(spread))
     base = max(r.peak for r in found["opened, nothing read"])
     above = (max(r.peak for r in found["laion_xr, a mean over chunks"]) - base) / 1e6
     # two threads: a chunk of 64 images at 224 px (10 MB) each, as uint8 and as float64

@@ -27,7 +27,7 @@ from laion_xr.analysis.standardize import drop_nonfinite, zscore
 from laion_xr.analysis.stimuli import captions, embeddings, images, segmentations, stimuli_of
 from laion_xr.analysis.subjects import map_subjects, select_subjects, shared
 from laion_xr.analysis.volumes import to_nifti
-from laion_xr.dataset import index_labels
+from laion_xr.indexes import index_labels
 from laion_xr.stimuli import Stimuli
 
 if TYPE_CHECKING:

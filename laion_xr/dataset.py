@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,9 @@ from laion_xr import layout, schema
 from laion_xr._version import __version__
 from laion_xr.catalog import SubjectCatalog, fingerprint, stimulus_files
 from laion_xr.errors import DataNotDownloadedError, SelectionError, UnknownLabelError, did_you_mean
+from laion_xr.indexes import index_labels
 from laion_xr.labels import MISSING, warn_of_fraction
 from laion_xr.lazy.array import ReadPlan, VoxelIds, planned_array
-from laion_xr.lazy.index import LabelIndex
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
 from laion_xr.location import FileEntry, Location
 from laion_xr.masks import VoxelAxis, read_rois, voxel_axis
@@ -27,11 +27,9 @@ from laion_xr.readers.missing import MissingReader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.rois import RoiQuery, membership
 from laion_xr.sources import OpenedSession, open_sessions, usable_sessions
-from laion_xr.stimuli import ROOT, embedding_variable, read_metadata, requested_models
+from laion_xr.stimuli import embedding_variable, read_metadata, requested_models, root_attrs
 from laion_xr.trials import full_table
 from laion_xr.voxels import grid_positions, world_positions
-
-INDEXED = {schema.TRIAL: schema.TRIAL_LABELS, schema.VOXEL: schema.VOXEL_LABELS}
 
 
 def subject_dataset(
@@ -90,43 +88,9 @@ def subject_dataset(
     return index_labels(ds) if label_index else ds
 
 
-XarrayT = TypeVar("XarrayT", xr.Dataset, xr.DataArray)
-
-
-def index_labels(ds: XarrayT) -> XarrayT:
-    """Return the Dataset with its label indexes, as `open_dataset` makes them.
-
-    Indexes are not stored: after `to_zarr`, `to_netcdf` or `drop_indexes` this restores them. Labels that are not
-    there are left out.
-    """
-    categories = roi_categories(ds)
-    for dim, names in INDEXED.items():
-        present = [n for n in names if n in ds.coords and ds[n].dims == (dim,)]
-        if not present:
-            continue
-        already = {n for n in present if n in ds.xindexes}
-        if already:
-            ds = ds.drop_indexes(list({n for a in already for n in ds.xindexes.get_all_coords(a)}))
-        ids = ds[dim].values if dim in ds.coords else None
-        ds = ds.set_xindex(present, LabelIndex, ids=ids, categories=categories)
-    return ds
-
-
-def roi_categories(ds: xr.Dataset | xr.DataArray) -> dict[str, list[str]]:
-    """Return ROI category -> names: as the attributes of the object or of its ROI labels keep them, or the index."""
-    roi = ds.coords.get("roi")
-    text = ds.attrs.get("roi_categories") or (roi.attrs.get("roi_categories") if roi is not None else None)
-    if text:
-        return {str(category): list(rois) for category, rois in json.loads(text).items()}
-    for index in ds.xindexes.values():
-        if isinstance(index, LabelIndex) and index.context.categories:
-            return {category: list(rois) for category, rois in index.context.categories.items()}
-    return {}
-
-
 def _trial_coordinates(table: pd.DataFrame, location: Location) -> dict[str, LazyVariable]:
     found = {}
-    more = {schema.STIMULUS: {ROOT: location.url}}  # with the names, whose files are there
+    more = {schema.STIMULUS: root_attrs(location)}  # with the names, whose files are there
     for column in table.columns:
         name = str(column)
         if name == schema.TRIAL:

@@ -205,6 +205,13 @@ def with_cache(location: Location, cache_catalog: bool | str) -> Location:
     return CachedLocation(location.url, location.storage_options, str(folder), cache_catalog == OFFLINE)
 
 
+def cache_mode(location: Location) -> bool | str:
+    """Return the `cache_catalog` that a location was made with; False where there is no cache."""
+    if not isinstance(location, CachedLocation):
+        return False
+    return OFFLINE if location.offline else True
+
+
 def _place(location: Location) -> str:
     """Return a name for a root: its address, and the server where that is not in it. Credentials do not enter."""
     options = location.storage_options

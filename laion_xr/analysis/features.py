@@ -12,7 +12,15 @@ import pandas as pd
 import xarray as xr
 
 from laion_xr.analysis.moments import ALWAYS_TRAIN, IntArray
-from laion_xr.errors import SelectionError, UnknownLabelError, describe_names, did_you_mean
+from laion_xr.analysis.stimuli import embeddings
+from laion_xr.errors import (
+    LaionXRError,
+    SelectionError,
+    StimuliNotDownloadedError,
+    UnknownLabelError,
+    describe_names,
+    did_you_mean,
+)
 from laion_xr.schema import TRIAL, VOXEL
 
 STIMULUS = "stimulus"
@@ -112,9 +120,18 @@ def _resolve(obj: xr.Dataset | xr.DataArray, features: FeatureSpace) -> xr.DataA
     for name in (f"embedding_{features}", features):
         if name in known:
             return obj[name]
-    there = [n.removeprefix("embedding_") for n in known if n.startswith("embedding_")]
-    message = did_you_mean("Embedding model or variable", features, [*there, *known])
-    raise UnknownLabelError(f"{message} Embeddings come with open_dataset(..., embeddings=[{features!r}]).")
+    try:
+        found: xr.DataArray = embeddings(obj, features)
+        return found
+    except StimuliNotDownloadedError:
+        raise
+    except LaionXRError as error:
+        there = [n.removeprefix("embedding_") for n in known if n.startswith("embedding_")]
+        message = did_you_mean("Embedding model or variable", features, [*there, *known])
+        raise UnknownLabelError(
+            f"{message} Embeddings come with open_dataset(..., embeddings=[{features!r}]), or are found in the root: "
+            f"{error}"
+        ) from None
 
 
 def matched_rows(features: xr.DataArray, betas: xr.DataArray, row: str) -> xr.DataArray:

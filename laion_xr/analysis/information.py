@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from laion_xr.dataset import roi_categories
+from laion_xr.indexes import roi_categories
 from laion_xr.lazy.array import plan_of
 from laion_xr.schema import ROI_SEPARATOR, TRIAL, VOXEL
 

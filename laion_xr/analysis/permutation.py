@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 from dask.delayed import delayed
 
@@ -15,8 +16,8 @@ from laion_xr.analysis.blocks import memory_blocks, voxel_coordinates
 from laion_xr.analysis.features import STIMULUS, betas_of, matched_rows, row_groups
 from laion_xr.analysis.moments import Float64, FloatArray
 from laion_xr.analysis.shuffles import Units, at_least, correlations, false_discovery
-from laion_xr.dataset import roi_categories
 from laion_xr.errors import SelectionError, unknown_label
+from laion_xr.indexes import roi_categories, voxel_keys
 from laion_xr.schema import ROI_SEPARATOR, TRIAL, VOXEL
 
 REGION = "region"
@@ -148,7 +149,12 @@ def _values_of(predictor: xr.DataArray | str, obj: xr.Dataset | xr.DataArray, be
             f"between voxels, found {dims or type(predictor).__name__}: give one number a row, or what predict returns."
         )
     if VOXEL in dims and VOXEL in predictor.coords and VOXEL in betas.coords:
-        where = predictor.get_index(VOXEL).get_indexer(betas.get_index(VOXEL))
+        known = pd.Index(voxel_keys(predictor))
+        if not known.is_unique:
+            raise SelectionError(
+                "Expected one prediction a voxel, found ids that repeat: keep the coordinate subject, or drop repeats."
+            )
+        where = known.get_indexer(pd.Index(voxel_keys(betas)))
         if (where < 0).any():
             raise SelectionError(f"Expected predictions for every voxel, found none for {int((where < 0).sum())}.")
         if not np.array_equal(where, np.arange(predictor.sizes[VOXEL])):
@@ -194,9 +200,11 @@ def _block(
         betas, first = np.where(unfitted, np.nan, betas), np.where(unfitted, 0, first)
     if not same or not np.isfinite(first).all():
         expected = "numbers" if same else "the same for all trials of an image, which move together"
+        without = int((~np.isfinite(first)).any(axis=1).sum())
+        found = f"NaN for {without} of {len(first)} images" if same else "others"
         raise SelectionError(
-            f"Expected a predictor that is {expected}: select the rows that have one, or say what moves together "
-            "(groups=)."
+            f"Expected a predictor that is {expected}, found {found}: select the rows that have one, or say what moves "
+            "together (groups=)."
         )
     members = members[start : start + betas.shape[1]]
     r, shuffled = correlations(betas, first, units)

@@ -12,8 +12,8 @@ import xarray as xr
 
 from laion_xr.analysis.select import select
 from laion_xr.analysis.volumes import geometry
-from laion_xr.dataset import roi_categories
 from laion_xr.errors import SelectionError, UnknownLabelError
+from laion_xr.indexes import roi_categories
 from laion_xr.readers.base import IntArray
 from laion_xr.rois import ALIASES, RoiQuery
 from laion_xr.schema import ROI_SEPARATOR, VOXEL

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from laion_xr.dataset import roi_categories
 from laion_xr.errors import SelectionError, did_you_mean
+from laion_xr.indexes import roi_categories
 from laion_xr.labels import MISSING, Labels, MatchContext
 from laion_xr.lazy.index import LabelIndex
 from laion_xr.schema import VOXEL

@@ -14,7 +14,7 @@ from laion_xr.lazy.variable import LazyVariable, lazy_variable
 from laion_xr.location import Location
 from laion_xr.readers.pictures import picture_size
 from laion_xr.schema import CAPTION_SLOT, STIMULUS, STIMULUS_FIELDS
-from laion_xr.stimuli import ROOT, Stimuli, embedding_variable, load_stimuli, requested_models
+from laion_xr.stimuli import ROOT, Stimuli, embedding_variable, load_stimuli, remembered_stimuli, requested_models
 from laion_xr.stimuli.table import Names
 from laion_xr.stimuli.variables import caption_arrays, image_variable, mask_variable
 
@@ -38,6 +38,8 @@ def stimuli_of(obj: Obj, root: Any = None, storage_options: Mapping[str, Any] | 
     ------
     SelectionError
         The object does not know its root.
+    StimuliNotDownloadedError
+        The root that it knows is not there: it was opened elsewhere, or the data moved.
 
     Examples
     --------
@@ -45,13 +47,9 @@ def stimuli_of(obj: Obj, root: Any = None, storage_options: Mapping[str, Any] | 
     """
     if root is not None:
         return load_stimuli(root, storage_options)
-    url = obj.coords[STIMULUS].attrs.get(ROOT) if STIMULUS in obj.coords else None
-    if url is None:
-        raise SelectionError(
-            "Where the stimuli are is not known: expected the attribute 'root' on the coordinate 'stimulus', as "
-            "open_dataset sets it, found none; say it, as in ds.laion.embeddings('CLIP', root=...)."
-        )
-    return load_stimuli(str(url), _options_of(obj, str(url)) if storage_options is None else storage_options)
+    attrs = obj.coords[STIMULUS].attrs if STIMULUS in obj.coords else {}
+    options = _options_of(obj, str(attrs.get(ROOT))) if storage_options is None else storage_options
+    return remembered_stimuli(attrs, options)
 
 
 def embeddings(

@@ -16,20 +16,19 @@ from laion_xr.analysis.repeats import OF_STIMULUS, average_repeats
 from laion_xr.analysis.select import select
 from laion_xr.analysis.standardize import zscore as zscored
 from laion_xr.analysis.streaming import KEPT_BYTES, LEAST_VOXELS, trial_betas, trial_labels
-from laion_xr.dataset import roi_categories
 from laion_xr.errors import SelectionError, UnknownLabelError, describe_names
+from laion_xr.indexes import index_labels, roi_categories
 from laion_xr.labels import Labels
 from laion_xr.lazy.array import ReadPlan, VoxelIds, plan_of, planned_array
 from laion_xr.lazy.index import LabelIndex
 from laion_xr.lazy.variable import lazy_variable
 from laion_xr.readers.joined import JoinedReader
 from laion_xr.rois import RoiQuery
-from laion_xr.schema import STIMULUS, TRIAL, VOXEL
+from laion_xr.schema import STIMULUS, SUBJECT, TRIAL, VOXEL
 
-SUBJECT = "subject"
-# On the voxels of all subjects; what is there of the others follows
-LABELS = (SUBJECT, VOXEL, "roi", "noise_ceiling")
+# On the voxels of all subjects, where all of them have it
 OF_VOXEL = ("roi", "noise_ceiling", "x", "y", "z", "i", "j", "k")
+KEPT = ("long_name", "units")
 
 
 def subject_nodes(tree: xr.DataTree, purpose: str) -> dict[str, xr.Dataset]:
@@ -205,16 +204,16 @@ def _joined(averages: Mapping[str, xr.Dataset], counts: pd.Series[int]) -> xr.Da
     for name in (VOXEL, *OF_VOXEL):
         if all(name in ds.coords and ds[name].dims == (VOXEL,) for ds in averages.values()):
             columns[name] = np.concatenate([ds[name].values for ds in averages.values()])
-    attrs = {name: {"long_name": first[name].attrs.get("long_name", name)} for name in columns if name in first.coords}
+    categories = json.dumps(_categories(averages))
+    # what else is said of them is of one subject: the grid, or for how many repeats the ceiling was made
+    attrs = {n: {k: v for k, v in first[n].attrs.items() if k in KEPT} for n in columns if n in first.coords}
+    attrs["roi"] = attrs.get("roi", {}) | {"roi_categories": categories}
     betas = lazy_variable((STIMULUS, VOXEL), _side_by_side(averages), first.betas.attrs)
     ds = xr.Dataset({"betas": betas}, coords=coords)
     # no index yet: the plain one of the dim would be of ids that repeat
     ds = ds.assign_coords(xr.Coordinates({n: (VOXEL, v, attrs.get(n, {})) for n, v in columns.items()}, indexes={}))
-    categories = _categories(averages)
-    ds.attrs = {"subjects": list(averages), "roi_categories": json.dumps(categories)}
-    labels = [name for name in LABELS if name in columns]
-    ids = np.arange(sum(sizes))  # of the axis: a voxel's own id is not its own among subjects
-    return ds.set_xindex(labels, LabelIndex, ids=ids, categories=categories)
+    ds.attrs = {"subjects": list(averages), "roi_categories": categories}
+    return index_labels(ds)
 
 
 def _side_by_side(averages: Mapping[str, xr.Dataset]) -> Any:

@@ -48,7 +48,7 @@ class LabelIndex(xr.Index):
 
     @classmethod
     def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> Self:
-        """Make the index of 1-D coordinates that share a dimension; options: `ids`, `categories`."""
+        """Make the index of 1-D coordinates that share a dimension; options: `ids`, `categories`, `known` labels."""
         dims = {variable.dims for variable in variables.values()}
         if len(dims) != 1 or len(next(iter(dims))) != 1:
             raise SelectionError(f"A label index is over coordinates of one dimension; {list(variables)} have {dims}.")
@@ -58,6 +58,10 @@ class LabelIndex(xr.Index):
         missing = any(MISSING in variable.attrs for variable in variables.values())
         context = MatchContext(options.get("categories") or {}, no_ceiling=missing)
         labels = {str(name): Labels.of(variable.values) for name, variable in variables.items()}
+        for name, known in (options.get("known") or {}).items():
+            # labels that no position has any more
+            more = np.asarray(known, dtype=object)
+            labels[name] = Labels.of(np.concatenate([labels[name].values(), more])).pick(slice(size))
         return cls(dim, np.arange(size) if ids is None else np.asarray(ids), labels, context)
 
     def create_variables(self, variables: Mapping[Any, xr.Variable] | None = None) -> dict[Hashable, xr.Variable]:

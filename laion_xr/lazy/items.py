@@ -60,6 +60,8 @@ class ItemPlan:
         Whether the first axis is still there (an integer drops it).
     within
         Selections on the other axes, one after the other: made after an item is read.
+    step
+        Items a task; None for as many as fill `CHUNK_BYTES`, and at most `CHUNK_ITEMS`.
     """
 
     source: ItemSource
@@ -67,6 +69,7 @@ class ItemPlan:
     name: str
     kept: bool = True
     within: tuple[tuple[Key, ...], ...] = ()
+    step: int | None = None
 
     def pick(self, key: tuple[Key, ...]) -> ItemPlan:
         """Return the plan of an outer selection on the axes that are there."""
@@ -79,10 +82,10 @@ class ItemPlan:
         return plan if all(map(_is_all, rest)) else replace(plan, within=(*plan.within, rest))
 
     def array(self) -> da.Array:
-        """Return the Dask array, a task for each run of `CHUNK_ITEMS` items or fewer."""
+        """Return the Dask array, a task for each run of `step` items."""
         dtype, shape = np.dtype(self.source.dtype), _shape_within(self.source.shape, self.within)
         n_bytes = math.prod(self.source.shape) * dtype.itemsize
-        step = max(1, min(CHUNK_ITEMS, CHUNK_BYTES // max(n_bytes, 1)))
+        step = self.step or max(1, min(CHUNK_ITEMS, CHUNK_BYTES // max(n_bytes, 1)))
         parts = [self.items[start : start + step] for start in range(0, len(self.items), step)]
         if not parts:
             array = da.zeros((0, *shape), dtype=dtype, chunks=-1)
@@ -90,7 +93,7 @@ class ItemPlan:
             layers[key] = ItemLayer(dict(layers[key]), self)
             return da.Array(HighLevelGraph(layers, dependencies), key, array.chunks, dtype=dtype)
         # repr: Dask's own way through tens of thousands of small tuples takes seconds
-        key = f"{self.name}-{tokenize(self.source.token, repr(self.items), self.within, self.kept)}"
+        key = f"{self.name}-{tokenize(self.source.token, repr(self.items), self.within, self.kept, step)}"
         shared = f"source-{key}"
         rest = (0,) * len(shape)
         tasks: dict[Hashable, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,13 @@ class LazyVariable(xr.Variable):
         if plan is not None and block is not None:
             # rechunking would read every session whole and keep all of them until the first block is complete
             return self._replace(data=planned_array(plan.by_voxels(block)))
+        items, step = item_plan_of(self._data), _item_step(chunks, self)
+        if items is not None and items.kept and step is not None:
+            # rechunking would put items of several reads together only after each of them
+            return self._replace(data=replace(items, step=step).array())
         found = super().chunk(chunks, *args, **kwargs)
-        if plan is not None and plan.costs_whole_files and found.chunks is not None:
+        by_rows = plan is not None and all(getattr(reader, "splits_trials", False) for reader in plan.readers)
+        if plan is not None and plan.costs_whole_files and not by_rows and found.chunks is not None:
             _warn_of_split_reads(plan, self.data.chunks, found.chunks)
         return found
 
@@ -81,6 +87,19 @@ def _is_of_sizes(chunks: Any) -> bool:
     """Whether chunks are asked for as a person does: `{"trial": 100}`, not `{"trial": (100, 100, 26)}`."""
     sizes = list(chunks.values()) if isinstance(chunks, Mapping) else [chunks]
     return bool(sizes) and not any(isinstance(size, tuple) for size in sizes)
+
+
+def _item_step(chunks: Any, variable: xr.Variable) -> int | None:
+    """Return how many along the first dim a task is to read, whole in the other dims, where the chunks ask for that."""
+    if not isinstance(chunks, Mapping) or not variable.dims:
+        return None
+    sizes = {dim: chunks[dim] for dim in variable.dims if dim in chunks}
+    first = sizes.pop(variable.dims[0], None)
+    if not isinstance(first, (int, np.integer)) or first == 0 or first < -1:
+        return None
+    if any(size not in (-1, variable.sizes[dim], (variable.sizes[dim],)) for dim, size in sizes.items()):
+        return None
+    return max(variable.sizes[variable.dims[0]], 1) if first < 0 else int(first)
 
 
 def _voxel_block(plan: ReadPlan | None, chunks: Any, dims: tuple[Hashable, ...]) -> int | None:

@@ -10,6 +10,8 @@ from laion_xr.readers.base import AnyArray, IntArray
 from laion_xr.readers.reduced import FloatArray
 
 TILE_VOXELS = 2048
+# Of a sum of squares: a variance below is what float32 makes of values that are all the same
+ROUNDING = 1e-6
 
 
 class GroupSums:
@@ -130,7 +132,10 @@ class _NoiseVariances(GroupSums):
                 counted = n >= 2
                 variance = (self.squares[:, part] - sums * sums / n) / (n - self._ddof)
                 n_groups = counted.sum(axis=0)
-                n_groups = np.where(n_groups > 0, n_groups, np.nan)
+                total, squares = (np.where(counted, m, 0).sum(axis=0) for m in (sums, self.squares[:, part]))
+                # a voxel that never changes is no voxel without noise
+                flat = squares - total**2 / np.where(counted, n, 0).sum(axis=0) <= ROUNDING * squares
+                n_groups = np.where((n_groups > 0) & ~flat, n_groups, np.nan)
                 out[0, part] = np.where(counted, np.maximum(variance, 0), 0).sum(axis=0) / n_groups
                 out[1, part] = np.where(counted, 1 / n, 0).sum(axis=0) / n_groups
 
@@ -167,6 +172,8 @@ class _Reliabilities(GroupSums):
                 both = ~(np.isnan(one) | np.isnan(other))
                 n = np.where(both.sum(axis=0) > 1, both.sum(axis=0), np.nan)
                 one, other = (np.where(both, m, 0) for m in (one, other))
+                least = ROUNDING * (one * one).sum(axis=0) * ROUNDING * (other * other).sum(axis=0)
                 one, other = (np.where(both, m - m.sum(axis=0) / n, 0) for m in (one, other))
                 squares = (one * one).sum(axis=0) * (other * other).sum(axis=0)
+                squares = np.where(squares > least, squares, 0)
                 out[0, part] = (one * other).sum(axis=0) / np.sqrt(np.where(squares > 0, squares, np.nan))

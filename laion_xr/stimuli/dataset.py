@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from laion_xr import layout
+from laion_xr.access.cache import OFFLINE, cache_mode
 from laion_xr.catalog import fingerprint, stimulus_files
+from laion_xr.errors import DataNotDownloadedError, FileAccessError, FileFormatError, IncompleteDataWarning
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
 from laion_xr.location import Location
-from laion_xr.readers.pictures import picture_size
+from laion_xr.readers.pictures import Size, picture_size
 from laion_xr.schema import CAPTION_SLOT, STIMULUS, STIMULUS_FIELDS
+from laion_xr.stimuli.root import root_attrs
 from laion_xr.stimuli.table import Files, Names, name_columns, read_captions, read_masks, read_stimulus_table
 from laion_xr.stimuli.variables import caption_arrays, embedding_models, embedding_variable, image_variable
 from laion_xr.trials import stimulus_columns
-
-ROOT = "root"  # attribute of the coordinate `stimulus`: where its files are
 
 
 def stimuli_dataset(
@@ -37,14 +40,15 @@ def stimuli_dataset(
     -------
     xr.Dataset
         `embedding_{model}` (stimulus, feature_{model}) and `image` (stimulus, y, x, rgb), lazy; `caption` (stimulus,
-        caption_slot) and `n_masks`: of the files that are there.
+        caption_slot) and `n_masks`: of the files that are there. One that cannot be used is left out with an
+        `IncompleteDataWarning`.
 
     Raises
     ------
     StimuliNotDownloadedError
         The metadata are not there; or the images are not, and `image_size` asks for them.
     FileFormatError
-        A file does not hold what its place promises.
+        The metadata do not name each image once.
     """
     files = stimulus_files(location)
     size = picture_size(image_size)
@@ -66,34 +70,67 @@ def stimuli_dataset(
         if name not in drop_variables
     }
     coordinates = list(variables)
-    for model in embedding_models(files):
-        if (name := f"embedding_{model}") not in drop_variables:
-            variables[name] = embedding_variable(location, files, model, names, STIMULUS)
-    if (size is not None or layout.stimulus_path("images") in files) and "image" not in drop_variables:
-        variables["image"] = image_variable(location, files, names, names, STIMULUS, size)
-    annotations = _annotations(location, files, names, drop_variables)
-    variables |= annotations
-    coordinates += [name for name in ("caption_source", CAPTION_SLOT) if name in annotations]
+    for name, make in _optional(location, files, names, size).items():
+        if name not in drop_variables:
+            found = _usable(name, make, location)
+            variables |= {key: variable for key, variable in found.items() if key not in drop_variables}
+    coordinates += [name for name in ("caption_source", CAPTION_SLOT) if name in variables]
     ds = xr.Dataset(variables).set_coords(coordinates)
-    attrs = STIMULUS_FIELDS[STIMULUS].attrs | {ROOT: location.url}
+    attrs = STIMULUS_FIELDS[STIMULUS].attrs | root_attrs(location)
     ds = ds.assign_coords({STIMULUS: (STIMULUS, names, attrs)})
     ds.attrs = {"fingerprint": fingerprint(files.values())}
     return ds
 
 
-def _annotations(
-    location: Location, files: Files, names: Names, drop_variables: Collection[str]
-) -> dict[str, LazyVariable]:
-    found: dict[str, npt.NDArray[np.generic]] = {}
-    if layout.stimulus_path("captions") in files and "caption" not in drop_variables:
-        found["caption"], found["caption_source"], found[CAPTION_SLOT] = caption_arrays(
-            read_captions(location, files), names
-        )
-    if layout.stimulus_path("segmentations_metadata") in files and "n_masks" not in drop_variables:
-        counts = read_masks(location, files)["image_name"].value_counts()
-        found["n_masks"] = counts.reindex(names, fill_value=0).to_numpy(dtype=np.int64)
-    return {
-        name: lazy_variable(STIMULUS_FIELDS[name].dims, values, STIMULUS_FIELDS[name].attrs)
-        for name, values in found.items()
-        if name not in drop_variables
+def _optional(
+    location: Location, files: Files, names: Names, size: Size | None
+) -> dict[str, Callable[[], Mapping[str, LazyVariable]]]:
+    """Return what makes the variables of each file that is there, by the name of the first of them."""
+    found: dict[str, Callable[[], Mapping[str, LazyVariable]]] = {
+        f"embedding_{model}": partial(_embedding, location, files, model, names) for model in embedding_models(files)
     }
+    if size is not None or layout.stimulus_path("images") in files:
+        found["image"] = lambda: {"image": image_variable(location, files, names, names, STIMULUS, size)}
+    if layout.stimulus_path("captions") in files:
+        found["caption"] = partial(_captions, location, files, names)
+    if layout.stimulus_path("segmentations_metadata") in files:
+        found["n_masks"] = partial(_mask_counts, location, files, names)
+    return found
+
+
+def _usable(
+    name: str, make: Callable[[], Mapping[str, LazyVariable]], location: Location
+) -> Mapping[str, LazyVariable]:
+    """Return what `make` makes; nothing, and a warning, where its file cannot be used."""
+    try:
+        return make()
+    except (FileFormatError, FileAccessError, DataNotDownloadedError) as error:
+        if cache_mode(location) == OFFLINE and isinstance(error, DataNotDownloadedError):
+            raise  # the file is there: it was not kept, which the message says how to do
+        warnings.warn(
+            f"{name!r} is left out of the stimuli, the rest was opened: {error} drop_variables={name!r} leaves the "
+            "file untouched.",
+            IncompleteDataWarning,
+            stacklevel=2,
+        )
+        return {}
+
+
+def _embedding(location: Location, files: Files, model: str, names: Names) -> dict[str, LazyVariable]:
+    return {f"embedding_{model}": embedding_variable(location, files, model, names, STIMULUS)}
+
+
+def _captions(location: Location, files: Files, names: Names) -> dict[str, LazyVariable]:
+    found = caption_arrays(read_captions(location, files), names)
+    return {
+        n: _of_schema(n, values) for n, values in zip(("caption", "caption_source", CAPTION_SLOT), found, strict=True)
+    }
+
+
+def _mask_counts(location: Location, files: Files, names: Names) -> dict[str, LazyVariable]:
+    counts = read_masks(location, files)["image_name"].value_counts()
+    return {"n_masks": _of_schema("n_masks", counts.reindex(names, fill_value=0).to_numpy(dtype=np.int64))}
+
+
+def _of_schema(name: str, values: npt.NDArray[np.generic]) -> LazyVariable:
+    return lazy_variable(STIMULUS_FIELDS[name].dims, values, STIMULUS_FIELDS[name].attrs)

@@ -9,12 +9,14 @@ from typing import Any
 import xarray as xr
 
 from laion_xr.catalog import stimulus_files
+from laion_xr.errors import StimuliNotDownloadedError
 from laion_xr.location import Location
 from laion_xr.stimuli.captions import Captions
 from laion_xr.stimuli.dataset import stimuli_dataset
 from laion_xr.stimuli.embeddings import Embeddings
 from laion_xr.stimuli.folder import StimulusFolder
 from laion_xr.stimuli.images import Images
+from laion_xr.stimuli.root import remembered_location
 from laion_xr.stimuli.segmentations import Segmentations
 
 
@@ -80,3 +82,24 @@ def load_stimuli(root: Any, storage_options: Mapping[str, Any] | None = None) ->
     """
     location = Location.of(root, storage_options)
     return Stimuli(location, dict(stimulus_files(location)))
+
+
+def remembered_stimuli(attrs: Mapping[Any, Any], storage_options: Mapping[str, Any] | None = None) -> Stimuli:
+    """Return the stimuli of the root that the attributes of a coordinate `stimulus` name (`root_attrs`).
+
+    Raises
+    ------
+    SelectionError
+        They name none.
+    StimuliNotDownloadedError
+        There is nothing of its name: the object was opened on another machine, or the data moved.
+    """
+    location = remembered_location(attrs, storage_options)
+    files = dict(stimulus_files(location))
+    if not files and not location.exists():
+        raise StimuliNotDownloadedError(
+            f"The stimuli are not where this object was opened from: expected {location.url} (the attribute 'root' of "
+            "its coordinate 'stimulus'), found nothing of this name here; say where the dataset is, as in "
+            "ds.laion.embeddings('CLIP', root=...)."
+        )
+    return Stimuli(location, files)

@@ -14,8 +14,9 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from laion_xr import schema
 from laion_xr._version import __version__
 from laion_xr.catalog import SubjectCatalog
-from laion_xr.dataset import roi_categories, subject_dataset
+from laion_xr.dataset import subject_dataset
 from laion_xr.errors import CorruptFileError, FileFormatError
+from laion_xr.indexes import roi_categories
 from laion_xr.lazy.array import plan_of
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.base import Reader

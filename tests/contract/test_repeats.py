@@ -374,6 +374,17 @@ def test_drop_nonfinite(tiny: Any, ds: xr.Dataset, how: str) -> None:
 # bad input
 
 
+def once(ds: xr.Dataset) -> xr.Dataset:
+    """The first trial of each image."""
+    return ds.isel(trial=np.flatnonzero(~ds["stimulus"].to_series().duplicated()))
+
+
+def test_one_repeat_is_its_own_mean(ds: xr.Dataset) -> None:
+    found = average_repeats(once(ds))
+    assert (found.n_reps == 1).all()
+    np.testing.assert_array_equal(found.betas, once(ds).isel(trial=np.argsort(once(ds)["stimulus"].values)).betas)
+
+
 @pytest.mark.parametrize("function", [zscore, average_repeats, noise_ceiling, reliability, drop_nonfinite])
 def test_what_lacks_a_dim_says_which(ds: xr.Dataset, function: Any) -> None:
     with pytest.raises(SelectionError, match="needs the dims 'trial' and 'voxel', found"):
@@ -394,6 +405,9 @@ def test_what_lacks_a_dim_says_which(ds: xr.Dataset, function: Any) -> None:
         (lambda ds: noise_ceiling(ds, ["nothing.jpg"]), "1 of 1 images have no trial here, 'nothing.jpg'"),
         (lambda ds: noise_ceiling(ds, ddof=2), "ddof is 1"),
         (lambda ds: noise_ceiling(ds.isel(trial=[0])), "needs repeated images"),
+        (lambda ds: reliability(once(ds)), "reliability needs repeated images: none of all has two trials here"),
+        (lambda ds: noise_ceiling(once(ds), "all"), "noise_ceiling needs repeated images: none of all has two"),
+        (lambda ds: average_repeats(once(ds), min_reps=2), "No stimulus has 2 trials here: expected min_reps up to 1"),
         (lambda ds: reliability(ds, method="thirds"), "method is one of odd-even, split-half"),
         (lambda ds: drop_nonfinite(ds, "some"), "how is 'any' or 'all'"),
     ],

@@ -24,7 +24,9 @@ from PIL import Image
 import laion_xr
 from laion_xr.errors import (
     CorruptFileError,
+    DataNotDownloadedError,
     FileFormatError,
+    IncompleteDataWarning,
     SelectionError,
     StimuliNotDownloadedError,
     UnknownLabelError,
@@ -110,28 +112,88 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return asked
 
 
-def check_rows(found: xr.Dataset | xr.DataArray, plain: Plain) -> None:
-    """Every row of everything that belongs to the images is that of its name."""
+FILES = {
+    "CLIP": "desc-CLIP_embeddings.h5",
+    "SigLIP2": "desc-SigLIP2_embeddings.h5",
+    "images": "stimuli.h5",
+    "captions": "desc-captions.csv",
+    "masks": "desc-segmentations.h5",
+    "table of masks": "desc-segmentations_metadata.csv",
+}
+
+
+def check_rows(found: xr.Dataset | xr.DataArray, plain: Plain, missing: frozenset[str] = frozenset()) -> None:
+    """Every row of everything that belongs to the images is that of its name; what is missing is an error."""
     names = found.stimulus.values.tolist()
-    for model, n in (("CLIP", 64), ("SigLIP2", 72)):
-        expected = np.array([plain.embedding(model, x, n) for x in names], np.float16).reshape(-1, n)
-        np.testing.assert_array_equal(found.laion.embeddings(model).values, expected)
-    images = found.laion.images()
-    np.testing.assert_array_equal(images.values, np.array([plain.image(x) for x in names]).reshape(-1, 64, 64, 3))
-    assert found.laion.captions().values.tolist() == [plain.caption(x) for x in names]
-    inside = found.laion.segmentations().values
-    np.testing.assert_array_equal(inside, np.array([plain.inside(x) for x in names]).reshape(-1, 64, 64))
-    for array in (images, found.laion.captions(), found.laion.segmentations(), found.laion.embeddings("CLIP")):
+    numbers = {model: [plain.embedding(model, x, n) for x in names] for model, n in (("CLIP", 64), ("SigLIP2", 72))}
+    parts: list[tuple[set[str], Callable[[], xr.DataArray], Callable[[], np.ndarray]]] = [
+        (
+            {"CLIP"},
+            lambda: found.laion.embeddings("CLIP"),
+            lambda: np.array(numbers["CLIP"], np.float16).reshape(-1, 64),
+        ),
+        (
+            {"SigLIP2"},
+            lambda: found.laion.embeddings("SigLIP2"),
+            lambda: np.array(numbers["SigLIP2"], np.float16).reshape(-1, 72),
+        ),
+        (
+            {"images"},
+            lambda: found.laion.images(),
+            lambda: np.array([plain.image(x) for x in names]).reshape(-1, 64, 64, 3),
+        ),
+        (
+            {"captions"},
+            lambda: found.laion.captions(),
+            lambda: np.array([plain.caption(x) for x in names], object).reshape(-1, 6),
+        ),
+        (
+            {"masks", "table of masks"},
+            lambda: found.laion.segmentations(),
+            lambda: np.array([plain.inside(x) for x in names]).reshape(-1, 64, 64),
+        ),
+    ]
+    for needs, call, expected in parts:
+        if needs & missing:
+            with pytest.raises(StimuliNotDownloadedError, match="not there: expected"):
+                call()
+            continue
+        array = call()
+        np.testing.assert_array_equal(array.values, expected())
         assert array.stimulus.values.tolist() == names
 
 
 # alignment
 
 
+@pytest.fixture(scope="module")
+def without(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[frozenset[str]], xr.Dataset]:
+    """Opens the subject where some of the stimulus files are missing."""
+    opened: dict[frozenset[str], xr.Dataset] = {}
+
+    def open_without(missing: frozenset[str]) -> xr.Dataset:
+        if missing not in opened:
+            root = tmp_path_factory.mktemp("without")
+            (root / "stimuli").mkdir()
+            (root / "derivatives").symlink_to(dataset_root / "derivatives")
+            gone = {f"task-images_{FILES[kind]}" for kind in missing}
+            for path in (dataset_root / "stimuli").iterdir():
+                if path.name not in gone:
+                    (root / "stimuli" / path.name).symlink_to(path)
+            models = [] if "CLIP" in missing else ["CLIP"]
+            opened[missing] = xr.open_dataset(root, engine="laion_fmri", subject="sub-03", embeddings=models)
+        return opened[missing]
+
+    return open_without
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_rows_follow_any_selection(ds: xr.Dataset, plain: Plain, data: st.DataObject) -> None:
-    found = ds
+def test_rows_follow_any_selection(
+    without: Callable[[frozenset[str]], xr.Dataset], plain: Plain, data: st.DataObject
+) -> None:
+    missing = data.draw(st.frozensets(st.sampled_from(sorted(FILES))))
+    found = without(missing)
     for _ in range(data.draw(st.integers(1, 3))):
         n = found.sizes["trial"]
         if not n:
@@ -149,9 +211,10 @@ def test_rows_follow_any_selection(ds: xr.Dataset, plain: Plain, data: st.DataOb
             found = found.sel(roi="visual")
         else:
             found = pickle.loads(pickle.dumps(found))
-    expected = np.array([plain.embedding("CLIP", n, 64) for n in found.stimulus.values]).reshape(-1, 64)
-    np.testing.assert_array_equal(found.embedding_CLIP.values, expected)
-    check_rows(found, plain)
+    if "CLIP" not in missing:
+        expected = np.array([plain.embedding("CLIP", n, 64) for n in found.stimulus.values]).reshape(-1, 64)
+        np.testing.assert_array_equal(found.embedding_CLIP.values, expected)
+    check_rows(found, plain, missing)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -296,6 +359,22 @@ def test_a_few_images_decode_only_these(stimuli: xr.Dataset, ds: xr.Dataset, dec
     assert decoded == [[ds.stimulus.values[0]]]
 
 
+def test_chunks_of_images_are_planned_anew(ds: xr.Dataset, plain: Plain, decoded: list[list[str]]) -> None:
+    few = ds.isel(trial=slice(0, 20)).laion.images(16)
+    found = few.chunk({"trial": 7})
+    assert found.chunks == ((7, 7, 6), (16,), (16,), (3,))
+    names = few.stimulus.values.tolist()
+    found[7:14].compute()
+    assert decoded == [list(dict.fromkeys(names[7:14]))]
+    decoded.clear()
+    np.testing.assert_array_equal(found, [plain.image(n, 16) for n in names])
+    assert sorted(decoded) == sorted(list(dict.fromkeys(names[i : i + 7])) for i in (0, 7, 14))
+    assert found.isel(trial=slice(None, None, -1)).chunks[0] == (7, 7, 6)
+    ds.laion.embeddings("CLIP").chunk({"trial": 7})  # no warning: rows of a matrix that is read in parts
+    whole = xr.open_dataset(plain.root, engine="laion_fmri", group="stimuli").chunk({"stimulus": 50})
+    assert whole.image.chunks[0] == (50,) * (whole.sizes["stimulus"] // 50) + (whole.sizes["stimulus"] % 50,)
+
+
 def test_tree_and_round_trip(dataset_root: Path, tmp_path: Path, plain: Plain) -> None:
     tree = xr.open_datatree(dataset_root, engine="laion_fmri", subject="sub-03")
     check_rows(tree["/stimuli"].to_dataset().isel(stimulus=slice(0, 100, 7)), plain)
@@ -310,6 +389,33 @@ def test_tree_and_round_trip(dataset_root: Path, tmp_path: Path, plain: Plain) -
 def test_a_dataset_that_was_stored_knows_its_root(ds: xr.Dataset, tmp_path: Path, plain: Plain) -> None:
     ds.sel(roi="FFA1").isel(trial=slice(0, 9)).drop_dims("ses").to_zarr(tmp_path / "few.zarr")
     check_rows(xr.open_zarr(tmp_path / "few.zarr"), plain)
+
+
+def test_a_dataset_that_was_opened_elsewhere(copied: Path, dataset_root: Path, tmp_path: Path, plain: Plain) -> None:
+    ds = xr.open_dataset(copied, engine="laion_fmri", subject="sub-03").isel(trial=[4, 1]).drop_dims("ses")
+    path = tmp_path / "shared.nc"
+    ds.isel(voxel=[0, 5]).to_netcdf(path, engine="h5netcdf")
+    found = xr.open_dataset(path).load()
+    check_rows(found, plain)
+    away = copied / "elsewhere"
+    away.mkdir()
+    found.stimulus.attrs["root"] = str(copied / "no such folder")
+    calls: list[Callable[..., Any]] = [
+        lambda **o: found.laion.embeddings("CLIP", **o),
+        lambda **o: found.laion.images(**o),
+        lambda **o: found.laion.captions(**o),
+        lambda **o: found.laion.segmentations(**o),
+        lambda **o: found.laion.plot_stimuli(**o),
+    ]
+    for call in calls:
+        with pytest.raises(StimuliNotDownloadedError, match=r"expected .*no such folder .*say where.*root=\.\.\."):
+            call()
+        call(root=dataset_root)
+    with pytest.raises(StimuliNotDownloadedError, match="found nothing of this name here"):
+        found.laion.stimuli  # noqa: B018
+    found.stimulus.attrs["root"] = str(away)  # it is there, and holds no stimuli
+    with pytest.raises(StimuliNotDownloadedError, match=f"expected {away}/stimuli"):
+        found.laion.captions()
 
 
 def test_an_object_without_a_root(ds: xr.Dataset, dataset_root: Path) -> None:
@@ -560,11 +666,57 @@ def test_truncated_files(copied: Path) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(CorruptFileError, match=rf"{path} is truncated or damaged.*Download it again"):
             call()
-    with pytest.raises(CorruptFileError, match="stimuli"):
-        open_parts(copied)
-    dropped = ["image", "embedding_PEcore"]
-    found = xr.open_dataset(copied, engine="laion_fmri", group="stimuli", drop_variables=dropped)
-    assert "embedding_CLIP" in found
+    with pytest.warns(IncompleteDataWarning, match="is left out of the stimuli") as warned:
+        _, found = open_parts(copied)
+    assert sorted(str(w.message).split("'")[1] for w in warned) == ["embedding_PEcore", "image"]
+    assert {"embedding_CLIP", "caption", "n_masks"} <= set(found)
+    dropped = ["image", "embedding_PEcore"]  # these files are not touched: no warning
+    again = xr.open_dataset(copied, engine="laion_fmri", group="stimuli", drop_variables=dropped)
+    xr.testing.assert_identical(again, found)
+
+
+GARBAGE = b"\x00\xff garbage, not a table"
+BROKEN = {
+    "caption": ("desc-captions.csv", [b"", GARBAGE, b"image_name,caption_idx\n", b'image_name\n"a.jpg']),
+    "n_masks": ("desc-segmentations_metadata.csv", [b"", GARBAGE, b"mask_row,image_name,noun\nx,y,z\n"]),
+    "image": ("stimuli.h5", [b"", GARBAGE, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"]),
+    "embedding_CLIP": ("desc-CLIP_embeddings.h5", [b"", GARBAGE]),
+}
+
+
+@pytest.mark.parametrize(("name", "data"), [(name, data) for name, (_, all_) in BROKEN.items() for data in all_])
+def test_a_broken_file_stops_nothing_else(copied: Path, plain: Plain, name: str, data: bytes) -> None:
+    path = copied / "stimuli" / f"task-images_{BROKEN[name][0]}"
+    path.write_bytes(data)
+    said = rf"'{name}' is left out of the stimuli, the rest was opened: {path}.*drop_variables='{name}' leaves the file"
+    with pytest.warns(IncompleteDataWarning, match=said) as warned:
+        tree = xr.open_datatree(copied, engine="laion_fmri")
+    assert len(warned) == 1
+    assert set(tree["/stimuli"].data_vars) == {*(f"embedding_{m}" for m in MODELS), "image", "caption", "n_masks"} - {
+        name
+    }
+    ds = tree["/sub-03"].to_dataset()
+    calls: dict[str, Callable[[], Any]] = {
+        "caption": lambda: ds.laion.captions(),
+        "n_masks": lambda: ds.laion.segmentations(),
+        "image": lambda: ds.laion.images(),
+        "embedding_CLIP": lambda: ds.laion.embeddings("CLIP"),
+    }
+    with pytest.raises((FileFormatError, DataNotDownloadedError), match=str(path)):
+        calls.pop(name)()
+    for call in calls.values():
+        call()
+    dropped = xr.open_dataset(copied, engine="laion_fmri", group="stimuli", drop_variables=name)
+    labels = ["caption_source", "caption_slot"]
+    kept = tree["/stimuli"].to_dataset().drop_vars(labels, errors="ignore")
+    xr.testing.assert_identical(dropped.drop_vars(labels, errors="ignore"), kept)
+
+
+def test_images_of_another_number_than_the_metadata(copied: Path) -> None:
+    with h5py.File(copied / "stimuli" / "task-images_stimuli.h5", "w") as file:
+        file.create_dataset("images", (3,), h5py.vlen_dtype(np.uint8))
+    with pytest.warns(IncompleteDataWarning, match="'image' is left out.*an image for each row of the metadata"):
+        assert "embedding_CLIP" in xr.open_dataset(copied, engine="laion_fmri", group="stimuli", image_size=8)
 
 
 def test_embeddings_with_other_names(copied: Path, plain: Plain) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import laion_xr
-from laion_xr.schema import FIELDS
+from laion_xr.schema import FIELDS, STIMULUS_FIELDS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -57,6 +57,8 @@ def test_code_of_page_runs(page: Path, dataset_root: Path, tmp_path: Path, monke
 def test_dataset_page_explains_every_variable() -> None:
     text = (REPOSITORY / "docs" / "dataset.md").read_text("utf-8")
     assert [name for name in FIELDS if f"`{name}`" not in text] == []
+    text = text.partition("## Stimuli")[2].partition("\n## ")[0]
+    assert [name for name in STIMULUS_FIELDS if f"| `{name}`" not in text] == []
 
 
 def test_api_page_names_everything_public() -> None:

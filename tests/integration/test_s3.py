@@ -189,6 +189,7 @@ def test_second_time_from_the_cache(bucket: Any, tiny: Any, tmp_path: Path, monk
     offline = open_remote(bucket, cache_catalog="offline")
     assert bucket.requests == []
     for found in (again, offline):
+        assert found.stimulus.attrs.pop("root_cache") == ("offline" if found is offline else "kept")
         assert_same(found, open_local(tiny))
     assert bucket.requests  # betas and maps are read as ever
 

@@ -307,6 +307,7 @@ def test_opening_from_the_cache_is_the_same_dataset(tiny_in_memory: str, tiny: A
         assert found.betas.data.name == plain.betas.data.name  # the same reads: a cache is no other data
         assert len(pickle.dumps(found.betas.data)) <= len(pickle.dumps(plain.betas.data)) + 100
         assert str(folder) not in repr(pickle.dumps(found.betas.data))  # workers know nothing of it
+        assert found.stimulus.attrs.pop("root_cache") == ("offline" if found is offline else "kept")
         xr.testing.assert_identical(found.compute(), plain.compute())
     assert max(path.stat().st_size for path in copies(folder)) < min(
         tiny.betas_file(session).stat().st_size for session in tiny.sessions()
@@ -319,7 +320,56 @@ def test_tree_from_the_cache(tiny_in_memory: str, asked: Asked, folder: Path) ->
     asked.clear()
     offline = xr.open_datatree(tiny_in_memory, engine="laion_fmri", cache_catalog="offline")
     assert asked == []
+    for node in offline.leaves:
+        assert node.stimulus.attrs.pop("root_cache") == "offline"
     xr.testing.assert_identical(offline.load(), plain.load())  # embeddings included, by name
+
+
+@pytest.fixture
+def with_stimuli(dataset_root: Path) -> Iterator[str]:
+    """The address of a subject with all its stimulus files in fsspec's memory file system."""
+    fs = fsspec.filesystem("memory")
+    for part in ("stimuli", "derivatives/glmsingle-tedana/sub-03", "derivatives/anatomical/sub-03"):
+        fs.put(str(dataset_root / part), f"/cache-test/{part}", recursive=True)
+    yield "memory://cache-test"
+    fs.rm("/cache-test", recursive=True)
+
+
+def test_by_trial_methods_make_no_request_offline(with_stimuli: str, asked: Asked, folder: Path) -> None:
+    plain = open_subject(with_stimuli)
+    with pytest.raises(DataNotDownloadedError, match="is asked for, and cache_catalog='offline' makes no request"):
+        open_subject(with_stimuli, cache_catalog="offline")
+    online = open_subject(with_stimuli, cache_catalog=True)
+    offline = open_subject(with_stimuli, cache_catalog="offline").isel(trial=[3, 0, 3])
+    # the listing was kept; a table that nobody asked for yet was not, and each says so
+    asked.clear()
+    for call in (lambda: offline.laion.captions(), lambda: offline.laion.embeddings("CLIP")):
+        with pytest.raises(DataNotDownloadedError, match=r"stimuli/.* is asked for.*cache_catalog=True"):
+            call()
+    assert asked == []
+    online.laion.captions(), online.laion.embeddings("CLIP"), online.laion.segmentations(), online.laion.images()
+    asked.clear()
+    found = pickle.loads(pickle.dumps(offline))
+    captions, clip = found.laion.captions(), found.laion.embeddings("CLIP")
+    found.laion.segmentations(), found.laion.images(), found.laion.stimuli.segmentations.nouns(found.stimulus.values[0])
+    assert asked == []
+    assert captions.values.tolist() == plain.laion.captions()[[3, 0, 3]].values.tolist()
+    np.testing.assert_array_equal(clip, plain.laion.embeddings("CLIP")[[3, 0, 3]])  # numbers are read, as betas are
+    asked.clear()
+    online.laion.captions()
+    assert not [what for what in asked if "captions" in what]
+
+
+def test_stimuli_that_were_not_kept(tiny_in_memory: str, asked: Asked, folder: Path) -> None:
+    open_subject(tiny_in_memory, cache_catalog=True)
+    asked.clear()
+    stimuli = {"group": "stimuli", "engine": "laion_fmri", "cache_catalog": "offline"}
+    with pytest.raises(DataNotDownloadedError, match=r"embeddings\.h5 is asked for"):  # not a warning a variable
+        xr.open_dataset(tiny_in_memory, **stimuli)
+    names = [f"embedding_{m}" for m in ("CLIP", "DINOv2", "PEcore", "SigLIP2")]
+    drop = [*names, "image", "caption", "n_masks"]
+    assert "n_reps" in xr.open_dataset(tiny_in_memory, drop_variables=drop, **stimuli)
+    assert asked == []
 
 
 def test_model_file_is_not_kept(tiny_in_memory: str, folder: Path) -> None:

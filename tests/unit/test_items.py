@@ -83,6 +83,37 @@ def test_a_chunk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(variable(range(200))[1].data.chunks[0]) == 5
 
 
+@pytest.mark.parametrize(
+    ("chunks", "expects"),
+    [
+        ({"trial": 30}, (30, 30, 30, 10)),
+        ({"trial": -1}, (100,)),
+        ({"trial": 30, "x": -1, "y": 4, "rgb": (2,)}, (30, 30, 30, 10)),
+        ({"trial": 1000}, (100,)),
+    ],
+)
+def test_chunks_along_the_first_dim_are_planned(chunks: dict[str, int], expects: tuple[int, ...]) -> None:
+    source, found = variable(range(100))
+    again = found.chunk(chunks)
+    assert item_plan_of(again.data) is not None
+    assert again.chunks[0] == expects
+    np.testing.assert_array_equal(again.values, expected(range(100)))
+    assert sorted(map(len, source.asked)) == sorted(expects)
+    assert again.data.name != found.data.name
+    assert again[[5, 70]].chunks[0] == (2,)
+    np.testing.assert_array_equal(again[[5, 70]].values, expected([5, 70]))
+
+
+@pytest.mark.parametrize("chunks", [{"x": 1}, {"trial": 30, "y": 2}, {"trial": (40, 60)}, {}, 50, {"trial": "auto"}])
+def test_other_chunks_are_made_of_what_was_read(chunks: object) -> None:
+    source, found = variable(range(100))
+    again = found.chunk(chunks)
+    np.testing.assert_array_equal(again.values, expected(range(100)))
+    assert sorted(map(len, source.asked)) == [36, 64]
+    # an image of one trial has no such dim any more
+    assert found[3].chunk(chunks if isinstance(chunks, int) else {"y": 2}).shape == SHAPE
+
+
 def test_nothing_is_read_of_nothing() -> None:
     source, found = variable(range(5))
     assert found[:0].values.shape == (0, *SHAPE)

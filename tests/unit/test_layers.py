@@ -28,7 +28,7 @@ LEVELS = [
     ["labels", "trials"],
     ["sources"],
     ["lazy"],
-    ["stimuli", "model"],
+    ["stimuli", "model", "indexes"],
     ["dataset"],
     ["analysis", "store"],
     ["plot"],

@@ -231,6 +231,11 @@ def test_unknown_way() -> None:
         UnknownLabelError, match=r"A way to split by 'sesion' does not exist here. Did you mean 'session'"
     ):
         splits(shown(SHARED), "sesion")
+    for by in ("images", "session"):
+        with pytest.raises(UnknownLabelError, match=r"Pool 'shraed' does not exist here. Did you mean 'shared'"):
+            splits(shown(SHARED), by, pool="shraed")
+    with pytest.raises(UnknownLabelError, match=r"Pool 'shraed' does not exist here. Did you mean 'shared'"):
+        next(splits(shown(SHARED), "random", pool="shraed"))
 
 
 def test_coordinates_that_are_needed() -> None:

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import laion_xr
-from laion_xr.analysis import map_subjects, select_subjects, shared, zscore
+from laion_xr.analysis import map_subjects, permutation_test, select_subjects, shared, zscore
 from laion_xr.errors import SelectionError, UnknownLabelError
 
 BOTH = ["sub-01", "sub-03"]
@@ -116,6 +116,46 @@ def test_ordinary_operations(tree: xr.DataTree, tmp_path: Path) -> None:
     np.testing.assert_array_equal(xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf").betas, values)
 
 
+def test_labels_are_restored(tree: xr.DataTree, tmp_path: Path) -> None:
+    found = tree.laion.shared().compute()
+    names = ["subject", "voxel", "roi", "noise_ceiling"]
+    plain = found.drop_indexes(names)
+    assert plain.laion.index_labels().identical(found)
+    assert (
+        plain.betas.laion.index_labels()
+        .sel(subject="sub-03", roi="FFA1")
+        .identical(found.betas.sel(subject="sub-03", roi="FFA1"))
+    )
+    one = map_subjects(tree, lambda ds: ds)["sub-03"].to_dataset()
+    alone = xr.DataTree.from_dict({"/sub-03": one}).laion.shared().compute()
+    alone.to_netcdf(tmp_path / "alone.nc", engine="h5netcdf")
+    back = xr.open_dataset(tmp_path / "alone.nc", engine="h5netcdf").load().laion.index_labels()
+    assert back.sel(subject="sub-03", roi="PPA").betas.equals(alone.sel(subject="sub-03", roi="PPA").betas)
+    assert found.x.attrs["units"] == "mm"
+
+
+def test_voxels_align_by_subject_and_id(tree: xr.DataTree, tiny) -> None:
+    found = tree.laion.shared().compute()
+    only = tree.laion.map(lambda ds: ds.sel(roi="PPA") if ds.attrs["subject"] == "sub-01" else ds)
+    part = only.laion.shared().compute()
+    inside = np.r_[tiny.members("PPA", subject="sub-01"), np.ones(151, bool)]
+    difference = part.betas - found.betas  # of the voxels that both have
+    assert difference.voxel.values.tolist() == part.voxel.values.tolist() == found.voxel.values[inside].tolist()
+    np.testing.assert_array_equal(difference, np.where(np.isnan(part.betas), np.nan, 0))
+
+
+def test_predictions_for_voxels_of_several_subjects(tree: xr.DataTree) -> None:
+    found = tree.laion.shared().compute()
+    whole = found.isel(voxel=np.flatnonzero(np.isfinite(found.betas).all("stimulus")))
+    order = np.random.default_rng(0).permutation(whole.sizes["voxel"])
+    for predictor in (whole.betas[:, order], whole.drop_indexes(["subject", "voxel", "roi", "noise_ceiling"]).betas):
+        r = permutation_test(whole, predictor, n_permutations=5).r
+        np.testing.assert_allclose(r, np.ones(r.size), rtol=1e-5)
+    ids_only = whole.betas.drop_indexes(["subject", "voxel", "roi", "noise_ceiling"]).drop_vars("subject")
+    with pytest.raises(SelectionError, match="one prediction a voxel, found ids that repeat: keep the coordinate subj"):
+        permutation_test(whole, ids_only)
+
+
 def test_shared_from_stores(tiny, tmp_path: Path) -> None:
     laion_xr.ingest(tiny.root, tmp_path / "store", progress=False)
     tree = xr.open_datatree(tiny.root, engine="laion_fmri", store=tmp_path / "store")
@@ -158,6 +198,7 @@ def test_subject_without_the_roi(tree: xr.DataTree, tiny) -> None:
     inside = tiny.members("PPA")
     assert found.subject.values.tolist() == ["sub-03"] * int(inside.sum())
     np.testing.assert_allclose(found.betas, expected(tiny, "sub-03", common(tiny))[:, inside], rtol=2e-4, atol=2e-5)
+    assert found.sel(subject="sub-01").sizes["voxel"] == 0  # is there, without a voxel
     assert tree.laion.sel(roi="EBA").laion.shared().betas.shape == (len(common(tiny)), 0)
 
 
