@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.floating]
 
 
 # Of a session's voxels that are reduced together: large enough that threads seldom wait for one another
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 192 << 20
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from laion_xr.readers.base import AnyArray, IntArray
 from laion_xr.readers.reduced import FloatArray
 
 TILE_VOXELS = 2048
+COUNT = np.dtype(np.uint16)
 # Of a sum of squares: a variance below is what float32 makes of values that are all the same
 ROUNDING = 1e-6
 
@@ -31,22 +34,39 @@ class GroupSums:
         # of the type of what is missing, and summed in the same order: where all is missing the difference is 0
         self.weights = np.zeros(n_groups, dtype)
         # made when the first NaN is met: the weight of what is missing
-        self._missing: FloatArray | None = None
+        self._missing: npt.NDArray[Any] | None = None
 
     def add(self, values: AnyArray, groups: IntArray, weights: FloatArray) -> None:
         """Take a session's trials."""
         np.add.at(self.weights, groups, weights.astype(self.weights.dtype))
+        # a sum is NaN where any is: mostly the same few voxels in all trials of a session
+        columns = np.flatnonzero(np.isnan(values.sum(axis=0)))
+        if len(columns):
+            part = values[:, columns]
+            missing = np.isnan(part)
+            part[missing] = 0
+            values[:, columns] = part
+            self._lose(missing, columns, groups, weights)
         for row, group, weight in zip(values, groups.tolist(), weights.tolist(), strict=True):
-            # a sum is NaN where any is: one pass, without an array of its own
-            if np.isnan(row.sum()):
-                missing = np.isnan(row)
-                row[missing] = 0
-                if self._missing is None:
-                    self._missing = np.zeros_like(self.sums)
-                self._missing[group] += np.where(missing, weight, 0).astype(row.dtype)
             if self.squares is not None:
                 self.squares[group] += row * row * weight
             self.sums[group] += row if weight == 1 else row * row.dtype.type(weight)
+
+    def _lose(self, missing: npt.NDArray[np.bool_], columns: IntArray, groups: IntArray, weights: FloatArray) -> None:
+        for row in np.flatnonzero(missing.any(axis=1)).tolist():
+            lost = self._lost(float(weights[row]))
+            of_row = missing[row]
+            lost[groups[row], columns] += (
+                of_row if lost.dtype == COUNT else np.where(of_row, weights[row], 0).astype(lost.dtype)
+            )
+
+    def _lost(self, weight: float) -> npt.NDArray[Any]:
+        """Return the weight of what is missing: half the memory while it is a number of trials."""
+        if self._missing is None:
+            self._missing = np.zeros(self.sums.shape, COUNT)
+        if self._missing.dtype == COUNT and (weight != 1 or self.weights.max() >= np.iinfo(COUNT).max):
+            self._missing = self._missing.astype(self.sums.dtype)
+        return self._missing
 
     def counts(self, voxels: slice) -> FloatArray:
         """Return the weight of what was there, `(group, voxel)` or `(group, 1)`."""

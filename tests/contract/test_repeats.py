@@ -432,3 +432,16 @@ def test_repeats_count_where_they_are() -> None:
     betas = xr.DataArray(values, dims=("trial", "voxel"), coords=coords)
     found = noise_ceiling(betas, "all", zscore_by=None).values
     np.testing.assert_allclose(found, plain_ceiling(values, labels.to_numpy(), 1))
+
+
+def test_weights_after_trials_that_count_once() -> None:
+    """What is missing is counted in half the memory until a weight is not 1, or the number is too large."""
+    values = np.array([[np.nan], [1], [np.nan], [4]], np.float32)
+    coords = {"stimulus": ("trial", ["a"] * 4)}
+    betas = xr.DataArray(values, dims=("trial", "voxel"), coords=coords)
+    weights = np.array([1, 1, 0.5, 3])
+    np.testing.assert_allclose(average_repeats(betas, weights=weights), [[(1 + 12) / 4]])
+    many = xr.DataArray(np.full((70_000, 1), np.nan, np.float32), dims=("trial", "voxel"))
+    many[5] = 2
+    many = many.assign_coords(stimulus=("trial", ["a"] * 70_000))
+    np.testing.assert_allclose(average_repeats(many), [[2]])
