@@ -159,9 +159,13 @@ class ReducedReader:
         blocks = self._blocks(read, voxels)
         for block in blocks:
             alone = len(blocks) == 1
-            accumulator = self.reduction.start(n_groups, len(block), self.dtype, out if alone else None)
+            accumulator = None
             for part, values in _read_ahead(read, voxels if alone else voxels[block]):
+                if accumulator is None:  # not before: its memory is touched while the next ones are read
+                    accumulator = self.reduction.start(n_groups, len(block), self.dtype, out if alone else None)
                 accumulator.add(values, part.groups, part.weights)
+            if accumulator is None:
+                accumulator = self.reduction.start(n_groups, len(block), self.dtype, out if alone else None)
             if alone:
                 accumulator.result(out)
             else:
