@@ -13,6 +13,7 @@ import xarray as xr
 
 from laion_xr.analysis.moments import ALWAYS_TRAIN, IntArray
 from laion_xr.analysis.stimuli import embeddings
+from laion_xr.analysis.streaming import betas_variable
 from laion_xr.errors import (
     LaionXRError,
     SelectionError,
@@ -60,13 +61,7 @@ def betas_of(obj: xr.Dataset | xr.DataArray, purpose: str) -> tuple[xr.DataArray
     SelectionError
         There are none, or they have other dims.
     """
-    if isinstance(obj, xr.Dataset):
-        if "betas" not in obj:
-            raise SelectionError(
-                f"{purpose} needs the variable betas; here are {describe_names(obj.data_vars)}: keep it, or give the "
-                "array itself."
-            )
-        obj = obj["betas"]
+    obj = betas_variable(obj, purpose)
     rows = [dim for dim in ROW_DIMS if dim in obj.dims]
     if obj.ndim != 2 or len(rows) != 1 or VOXEL not in obj.dims:
         raise SelectionError(

@@ -22,6 +22,24 @@ KEPT_BYTES = 2 << 30
 LEAST_VOXELS = 8192
 
 
+def betas_variable(obj: xr.Dataset | xr.DataArray, purpose: str) -> xr.DataArray:
+    """Return the betas of a Dataset, or the array that was given.
+
+    Raises
+    ------
+    SelectionError
+        There are none.
+    """
+    if isinstance(obj, xr.DataArray):
+        return obj
+    if "betas" not in obj:
+        raise SelectionError(
+            f"{purpose} needs the variable betas; here are {describe_names(obj.data_vars)}: keep it, or give the "
+            "array itself."
+        )
+    return obj["betas"]
+
+
 def trial_betas(obj: xr.Dataset | xr.DataArray, purpose: str) -> xr.DataArray:
     """Return the betas of single trials, as (trial, voxel).
 
@@ -30,13 +48,7 @@ def trial_betas(obj: xr.Dataset | xr.DataArray, purpose: str) -> xr.DataArray:
     SelectionError
         There are none, or they have other dims.
     """
-    if isinstance(obj, xr.Dataset):
-        if "betas" not in obj:
-            raise SelectionError(
-                f"{purpose} needs the variable betas; here are {describe_names(obj.data_vars)}: keep it, or give the "
-                "array itself."
-            )
-        obj = obj["betas"]
+    obj = betas_variable(obj, purpose)
     if set(obj.dims) != {TRIAL, VOXEL}:
         raise SelectionError(
             f"{purpose} needs the dims 'trial' and 'voxel', found {obj.dims}: do it before what takes one of them "
