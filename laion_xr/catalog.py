@@ -5,7 +5,6 @@ A few listing calls, never one a file; contents are read elsewhere. Missing piec
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from laion_xr.errors import (
     did_you_mean,
     unknown_label,
 )
+from laion_xr.listing import fingerprint
 from laion_xr.location import FileEntry, Location
 
 
@@ -225,14 +225,6 @@ def stimulus_files(location: Location) -> Mapping[str, FileEntry]:
     return MappingProxyType({entry.path: entry for entry in location.files(layout.STIMULI_DIR)})
 
 
-def fingerprint(entries: Iterable[FileEntry]) -> str:
-    """Return sixteen hexadecimal digits over the paths, sizes and times of files (SHA-256, cut)."""
-    digest = hashlib.sha256()
-    for entry in sorted(entries):
-        digest.update(repr(tuple(entry)).encode())
-    return digest.hexdigest()[:16]
-
-
 def scan_subject(location: Location, subject: str) -> SubjectCatalog:
     """List what is there of one subject."""
     folders = (layout.subject_dir(subject), layout.roi_dir(subject), layout.anatomical_dir(subject))
@@ -276,7 +268,7 @@ def _sessions(subject: str, listed: Mapping[str, FileEntry]) -> tuple[SessionFil
     prefix = layout.subject_dir(subject) + "/"
     names = {path.removeprefix(prefix).partition("/")[0] for path in listed}
     found = []
-    for name in sorted((n for n in names if layout.is_session(n)), key=_natural):
+    for name in sorted((n for n in names if layout.is_session(n)), key=layout.natural_order):
         files = {k: e for k in layout.SESSION_MAPS if (e := _nifti(listed, layout.session_path(subject, name, k, "")))}
         files |= {
             k: listed[path] for k in layout.SESSION_FILES if (path := layout.session_path(subject, name, k)) in listed
@@ -288,10 +280,6 @@ def _sessions(subject: str, listed: Mapping[str, FileEntry]) -> tuple[SessionFil
 
 def _nifti(listed: Mapping[str, FileEntry], stem: str) -> FileEntry | None:
     return next((listed[stem + ending] for ending in layout.NIFTI_ENDINGS if stem + ending in listed), None)
-
-
-def _natural(name: str) -> tuple[object, ...]:
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name))
 
 
 def _missing(

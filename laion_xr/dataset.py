@@ -14,12 +14,13 @@ import xarray as xr
 
 from laion_xr import layout, schema
 from laion_xr._version import __version__
-from laion_xr.catalog import SubjectCatalog, fingerprint, stimulus_files
+from laion_xr.catalog import SubjectCatalog, stimulus_files
 from laion_xr.errors import DataNotDownloadedError, SelectionError, UnknownLabelError, did_you_mean
 from laion_xr.indexes import index_labels
 from laion_xr.labels import MISSING, warn_of_fraction
 from laion_xr.lazy.array import ReadPlan, VoxelIds, planned_array
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
+from laion_xr.listing import fingerprint
 from laion_xr.location import FileEntry, Location
 from laion_xr.masks import VoxelAxis, read_rois, voxel_axis
 from laion_xr.readers.base import IntArray, Reader

@@ -190,3 +190,8 @@ def embedding_model(path: str) -> str | None:
     """Return the model of an embeddings file, or None where the path is not one."""
     m = re.fullmatch(rf"{STIMULI_DIR}/task-images_desc-([^_/]+)_embeddings\.h5", path)
     return m[1] if m else None
+
+
+def natural_order(name: str) -> tuple[object, ...]:
+    """Return what sorts names as people do: numbers within them by their size."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name))

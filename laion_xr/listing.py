@@ -5,6 +5,7 @@ Folders of this machine, and the rows of any fsspec file system. Imports errors 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Mapping
@@ -104,3 +105,11 @@ def _unlistable(error: PermissionError) -> FileAccessError:
     return FileAccessError(
         f"{error.filename} may not be listed by this user (permission denied): check its permissions."
     )
+
+
+def fingerprint(entries: Iterable[FileEntry]) -> str:
+    """Return sixteen hexadecimal digits over the paths, sizes and times of files (SHA-256, cut)."""
+    digest = hashlib.sha256()
+    for entry in sorted(entries):
+        digest.update(repr(tuple(entry)).encode())
+    return digest.hexdigest()[:16]

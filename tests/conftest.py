@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import dask
 import fsspec
 import h5py
 import hypothesis
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from distributed import LocalCluster
 
 from laion_xr.readers.nifti import NiftiReader
 
@@ -307,3 +309,19 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 
     monkeypatch.setattr(NiftiReader, "read", recording)
     return found
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A distributed cluster of two worker processes."""
+    with (
+        dask.config.set({"distributed.worker.daemon": True}),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",  # any free port: None still asks for 8787, and warns if it is taken
+            local_directory=str(tmp_path_factory.mktemp("dask")),
+        ) as cluster,
+    ):
+        yield cluster

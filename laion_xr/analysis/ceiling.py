@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from laion_xr.analysis.blocks import voxel_coordinates
 from laion_xr.analysis.standardize import zscore
 from laion_xr.analysis.streaming import reduced, trial_betas, trial_labels
 from laion_xr.errors import SelectionError
 from laion_xr.lazy.variable import lazy_variable
 from laion_xr.readers.reductions import NoiseVariance, Reliability
-from laion_xr.schema import STIMULUS, TRIAL, VOXEL
+from laion_xr.schema import STIMULUS, VOXEL
 
 # The published sets of images, by what their names begin with
 SETS = {"12rep": ("shared_12rep",), "4rep": ("shared_4rep",), "all": ("",)}
@@ -168,8 +169,7 @@ def _repeated(betas: xr.DataArray, images: str | Iterable[str], purpose: str) ->
 
 
 def _on_voxels(betas: xr.DataArray, values: object, attrs: dict[str, object], name: str) -> xr.DataArray:
-    rest = betas.isel({TRIAL: 0}, drop=True).to_dataset(name="betas").drop_vars("betas")
-    rest = rest.drop_vars([n for n, c in rest.coords.items() if VOXEL not in c.dims])
+    rest = xr.Dataset(coords=voxel_coordinates(betas))
     label = name if name not in rest.coords else f"{name}_here"
     found = rest.assign({label: lazy_variable(VOXEL, values, attrs)})[label]
     return found.rename(name)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from laion_xr.analysis.blocks import voxel_coordinates
 from laion_xr.analysis.streaming import reduced, trial_betas, trial_labels
 from laion_xr.errors import SelectionError
 from laion_xr.lazy.variable import lazy_variable
@@ -78,8 +79,7 @@ def average_repeats(obj: XarrayT, by: str = "stimulus", *, min_reps: int = 1, we
 
 
 def _array(betas: xr.DataArray, variable: xr.Variable) -> xr.DataArray:
-    rest = betas.isel({TRIAL: 0}, drop=True).to_dataset(name="betas").drop_vars("betas")
-    rest = rest.drop_vars([name for name, c in rest.coords.items() if VOXEL not in c.dims])
+    rest = xr.Dataset(coords=voxel_coordinates(betas))
     return rest.assign(betas=variable)["betas"].rename(betas.name)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from laion_xr.readers.base import AnyArray, IntArray, result_array, trial_positions
-from laion_xr.readers.standardised import digest
+from laion_xr.readers.base import AnyArray, IntArray, array_digest, result_array, trial_positions
 
 
 class ArrayReader:
@@ -35,7 +34,7 @@ class ArrayReader:
     @property
     def token(self) -> tuple[object, ...]:
         """Plain values that change whenever what `read` returns may change."""
-        return "array", digest(self.values)
+        return "array", array_digest(self.values)
 
     def read(self, trials: IntArray | slice, voxels: IntArray, out: AnyArray | None = None) -> AnyArray:
         """Return the picked trials of the picked voxels: a copy."""

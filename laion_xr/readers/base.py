@@ -7,6 +7,7 @@ file keeps them in, so that no reader knows about masks. numpy only; nothing of 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -128,3 +129,12 @@ def as_dtype(values: AnyArray, dtype: np.dtype[np.generic], name: str) -> AnyArr
     if low < limits.min or high > limits.max:
         raise FileFormatError(f"{name}: expected values that fit {dtype}, found {low} to {high}.")
     return values.astype(dtype)
+
+
+def array_digest(*arrays: npt.NDArray[np.generic]) -> str:
+    """Return a hash of the bytes of arrays."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(str((array.dtype.str, array.shape)).encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

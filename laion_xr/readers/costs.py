@@ -5,14 +5,12 @@ Readers over readers (z-scores, averages) are seen through to the files below th
 
 from __future__ import annotations
 
-import functools
 import os
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from laion_xr.errors import StoreError
 from laion_xr.location import FileEntry
 from laion_xr.readers.base import IntArray, Reader, trial_positions
 from laion_xr.readers.chunkfiles import ChunkFiles
@@ -22,7 +20,7 @@ from laion_xr.readers.joined import JoinedReader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.reduced import ReducedReader
 from laion_xr.readers.standardised import StandardisedReader
-from laion_xr.readers.stored import BETAS, VOXEL, StoredReader, open_group
+from laion_xr.readers.stored import BETAS, StoredReader
 
 NIFTI, HDF5, STORE = "nifti", "hdf5", "store"
 # Published volumes are float32; a header would have to be read to know
@@ -136,42 +134,16 @@ def _file(reader: Reader, entry: FileEntry, rows: IntArray, voxels: IntArray) ->
 
 
 def _stored(reader: StoredReader, rows: IntArray, voxels: IntArray) -> FileCost:
-    layout = _layout(reader)
-    at = np.searchsorted(layout.ids, voxels)
-    columns = layout.columns[np.minimum(at, len(layout.ids) - 1)]
-    height, width = layout.chunks
+    columns, betas = reader.layout(voxels)
+    height, width = betas.chunks
     down, across = np.unique(rows // height).tolist(), np.unique(columns // width).tolist()
     decoded = len(down) * len(across) * height * width * reader.dtype.itemsize
     in_file = int(decoded * STORED_SHARE)
-    if layout.files is not None:
-        in_file = sum(_size(layout.files.path(i, j)) for i in down for j in across)
+    if (files := ChunkFiles.of(betas)) is not None:
+        in_file = sum(_size(files.path(i, j)) for i in down for j in across)
     picked = len(rows) * len(voxels) * reader.dtype.itemsize
     path = f"{reader.path}/{BETAS}"
     return FileCost(path, STORE, len(rows), reader.shape[0], len(voxels), in_file, decoded, picked)
-
-
-class _Layout(NamedTuple):
-    """How a session lies in a store: chunks, grid ids in increasing order and their columns, files on this machine."""
-
-    chunks: tuple[int, int]
-    ids: IntArray
-    columns: IntArray
-    files: ChunkFiles | None
-
-
-@functools.lru_cache(maxsize=32)
-def _layout(reader: StoredReader) -> _Layout:
-    try:
-        with reader.location.explained(reader.path):
-            group: Any = open_group(reader.location, reader.path)
-            betas, stored = group[BETAS], np.asarray(group[VOXEL][...])
-    except (KeyError, FileNotFoundError):
-        raise StoreError(
-            f"{reader.location.show(reader.path)} is not in the store any more: open the dataset again, which then "
-            "reads the session from its source, or ingest it again."
-        ) from None
-    columns = np.argsort(stored, kind="stable")
-    return _Layout(betas.chunks, stored[columns], columns, ChunkFiles.of(betas))
 
 
 def _size(path: str) -> int:

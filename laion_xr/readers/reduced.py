@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,12 +16,12 @@ from laion_xr.readers.base import (
     AnyArray,
     IntArray,
     Reader,
+    array_digest,
     blocks_of,
     checked_pick,
     result_array,
     trial_positions,
 )
-from laion_xr.readers.standardised import digest
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -126,7 +127,7 @@ class ReducedReader:
     @property
     def token(self) -> tuple[object, ...]:
         """Plain values that change whenever what `read` returns may change."""
-        parts = tuple((p.reader.token, digest(p.trials, p.groups, p.weights)) for p in self.parts)
+        parts = tuple((p.reader.token, array_digest(p.trials, p.groups, p.weights)) for p in self.parts)
         return "reduced", self.reduction.token, self.n_groups, parts
 
     def read(self, trials: IntArray | slice, voxels: IntArray, out: AnyArray | None = None) -> AnyArray:
@@ -159,13 +160,13 @@ class ReducedReader:
         blocks = self._blocks(read, voxels)
         for block in blocks:
             alone = len(blocks) == 1
+            begin = partial(self.reduction.start, n_groups, len(block), self.dtype, out if alone else None)
             accumulator = None
             for part, values in _read_ahead(read, voxels if alone else voxels[block]):
-                if accumulator is None:  # not before: its memory is touched while the next ones are read
-                    accumulator = self.reduction.start(n_groups, len(block), self.dtype, out if alone else None)
+                # not before: its memory is touched while the next ones are read
+                accumulator = accumulator or begin()
                 accumulator.add(values, part.groups, part.weights)
-            if accumulator is None:
-                accumulator = self.reduction.start(n_groups, len(block), self.dtype, out if alone else None)
+            accumulator = accumulator or begin()
             if alone:
                 accumulator.result(out)
             else:

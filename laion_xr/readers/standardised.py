@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from typing import Any
 
@@ -14,6 +13,7 @@ from laion_xr.readers.base import (
     AnyArray,
     IntArray,
     Reader,
+    array_digest,
     blocks_of,
     checked_pick,
     result_array,
@@ -68,7 +68,7 @@ class StandardisedReader:
     @property
     def token(self) -> tuple[object, ...]:
         """Plain values that change whenever what `read` returns may change."""
-        return "standardised", self.inner.token, digest(self.trials, self.groups), self.ddof
+        return "standardised", self.inner.token, array_digest(self.trials, self.groups), self.ddof
 
     def blocks(self, voxels: IntArray) -> list[IntArray]:
         """Return positions in `voxels` by what is read together."""
@@ -166,12 +166,3 @@ def _mean_of_numbers(columns: Floats) -> Floats:
     n = there.sum(axis=0)
     mean: Floats = (total / np.where(n > 0, n, np.nan)).astype(columns.dtype)
     return mean
-
-
-def digest(*arrays: npt.NDArray[np.generic]) -> str:
-    """Return a hash of the bytes of arrays."""
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(str((array.dtype.str, array.shape)).encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()

@@ -12,9 +12,10 @@ import xarray as xr
 
 from laion_xr import layout
 from laion_xr.access.cache import OFFLINE, cache_mode
-from laion_xr.catalog import fingerprint, stimulus_files
+from laion_xr.catalog import stimulus_files
 from laion_xr.errors import DataNotDownloadedError, FileAccessError, FileFormatError, IncompleteDataWarning
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
+from laion_xr.listing import fingerprint
 from laion_xr.location import Location
 from laion_xr.readers.pictures import Size, picture_size
 from laion_xr.schema import CAPTION_SLOT, STIMULUS, STIMULUS_FIELDS

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from laion_xr.errors import CorruptFileError
 from laion_xr.readers.chunkfiles import CHECKSUM, ChunkFiles, checked_blosc
-from laion_xr.readers.stored import LOST
+from laion_xr.readers.zarrarrays import LOST
 
 SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 

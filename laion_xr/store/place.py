@@ -26,7 +26,8 @@ from zarr.storage import MemoryStore
 from laion_xr import layout
 from laion_xr.errors import DataNotDownloadedError, StoreError
 from laion_xr.location import Location
-from laion_xr.readers.stored import METADATA, zarr_store
+from laion_xr.readers.stored import METADATA
+from laion_xr.readers.zarrarrays import zarr_store
 
 STORE_LOCK = "store.lock"
 INSIDE = ".partial"

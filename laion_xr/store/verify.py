@@ -15,7 +15,8 @@ from laion_xr.dataset import subject_dataset
 from laion_xr.errors import LaionXRError, StoreError
 from laion_xr.location import Location
 from laion_xr.masks import voxel_axis
-from laion_xr.readers.stored import METADATA, VOXEL, open_group
+from laion_xr.readers.stored import METADATA, VOXEL
+from laion_xr.readers.zarrarrays import open_group
 from laion_xr.sources import session_reader, source_kind
 from laion_xr.store.checksum import crc32, differing_table, differing_trials, digest
 from laion_xr.store.ingest import ingest

@@ -21,7 +21,7 @@ from laion_xr.lazy.array import plan_of
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.base import Reader
 from laion_xr.readers.chunkfiles import ChunkFiles
-from laion_xr.readers.stored import LOST, open_group
+from laion_xr.readers.zarrarrays import LOST, open_group
 from laion_xr.store.checksum import crc32, differing_table, digest
 from laion_xr.store.encode import ChunkWriter
 from laion_xr.store.order import storage_order

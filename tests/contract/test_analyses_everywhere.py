@@ -385,18 +385,8 @@ def test_results_come_back_from_files(
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with (
-        dask.config.set({"distributed.worker.daemon": True}),
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(tmp_path_factory.mktemp("dask")),
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+def client(two_processes: LocalCluster) -> Iterator[Client]:
+    with Client(two_processes, set_as_default=False) as client:
         yield client
 
 

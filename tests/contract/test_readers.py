@@ -22,7 +22,8 @@ from laion_xr.readers.embeddings import EmbeddingReader
 from laion_xr.readers.hdf5 import Hdf5Reader
 from laion_xr.readers.missing import MissingReader
 from laion_xr.readers.nifti import NiftiReader
-from laion_xr.readers.stored import LOST, RECORD, StoredReader, open_group
+from laion_xr.readers.stored import RECORD, StoredReader
+from laion_xr.readers.zarrarrays import LOST, open_group
 from laion_xr.store.checksum import crc32, digest
 
 GRID = (6, 5, 4)

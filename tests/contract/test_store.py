@@ -25,7 +25,7 @@ import laion_xr
 from laion_xr._version import __version__
 from laion_xr.errors import StaleStoreWarning, StoreError
 from laion_xr.location import Location
-from laion_xr.readers.stored import LOST
+from laion_xr.readers.zarrarrays import LOST
 from laion_xr.stored import FORMAT_VERSION, RECORD, stored_sessions
 
 AFFINE = np.diag([2.0, 2, 2, 1])

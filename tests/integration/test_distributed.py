@@ -28,19 +28,8 @@ MB = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("dask")
-    with (
-        dask.config.set({"distributed.worker.daemon": True}),
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",  # any free port: None still asks for 8787, and warns if it is taken
-            local_directory=str(folder),
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+def client(two_processes: LocalCluster) -> Iterator[Client]:
+    with Client(two_processes) as client:
         yield client
 
 

@@ -14,18 +14,8 @@ from laion_xr.analysis import predict
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with (
-        dask.config.set({"distributed.worker.daemon": True}),
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(tmp_path_factory.mktemp("dask")),
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+def client(two_processes: LocalCluster) -> Iterator[Client]:
+    with Client(two_processes) as client:
         yield client
 
 

@@ -740,7 +740,7 @@ def test_a_reader_that_was_forked(store: Path, root: Path, truth: np.ndarray) ->
 
 
 def test_memory_does_not_grow_with_sessions(tmp_path: Path) -> None:
-    laion_xr.simulate(tmp_path / "laion", subjects=[1], sessions=4, trials=120, grid=22, brain_fraction=0.35, **PARTS)
+    laion_xr.simulate(tmp_path / "laion", subjects=[1], sessions=4, trials=600, grid=22, brain_fraction=0.35, **PARTS)
     peaks = {}
     for name, n in {"first": 1, "one": 1, "four": 4}.items():  # the first imports things
         sessions = list(range(1, n + 1))
@@ -751,5 +751,6 @@ def test_memory_does_not_grow_with_sessions(tmp_path: Path) -> None:
         peaks[name] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     # three sessions more, and not two of them are held
-    assert plan.sessions[0].betas_bytes > 1_700_000
+    # more than tables add, which are written while trials are read: how these meet differs from run to run
+    assert plan.sessions[0].betas_bytes > 8_500_000
     assert peaks["four"] - peaks["one"] < 1.5 * plan.sessions[0].betas_bytes

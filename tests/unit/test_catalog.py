@@ -14,13 +14,14 @@ import upath
 from fsspec.implementations.memory import MemoryFileSystem
 
 from laion_xr import layout
-from laion_xr.catalog import Catalog, fingerprint
+from laion_xr.catalog import Catalog
 from laion_xr.errors import (
     DataNotDownloadedError,
     NotALaionDatasetError,
     SubjectNotFoundError,
     UnknownLabelError,
 )
+from laion_xr.listing import fingerprint
 from laion_xr.location import FileEntry, Location
 
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import laion_xr
 from laion_xr.analysis import ReadSummary, average_repeats, planning, read_plan, zscore
 from laion_xr.errors import SelectionError, StoreError
-from laion_xr.readers import costs
 from laion_xr.readers.chunkfiles import ChunkFiles
+from laion_xr.readers.stored import _stored_voxels
 
 HEADER, VOLUME = 352, 4 * 6 * 7 * 5
 
@@ -189,9 +189,9 @@ def test_store_counts_the_chunks_that_are_read(
         else:
             with monkeypatch.context() as elsewhere:
                 elsewhere.setattr(ChunkFiles, "of", lambda *_: None)
-                costs._layout.cache_clear()
+                _stored_voxels.cache_clear()
                 plan = lazy.laion.plan()
-            costs._layout.cache_clear()
+            _stored_voxels.cache_clear()
         assert loaded == []
         lazy.compute()
         assert set(plan.files.source) == {"store"}
@@ -201,7 +201,7 @@ def test_store_counts_the_chunks_that_are_read(
 
 
 def test_store_that_is_gone(stored: xr.Dataset, tmp_path: Path) -> None:
-    costs._layout.cache_clear()
+    _stored_voxels.cache_clear()
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="is not in the store any more: open the dataset again"):
         stored.betas.laion.plan()

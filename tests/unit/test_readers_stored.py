@@ -18,8 +18,10 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from laion_xr.errors import CorruptFileError, FileAccessError, FileFormatError, StoreError
 from laion_xr.location import Location
 from laion_xr.readers import stored as module
+from laion_xr.readers import zarrarrays
 from laion_xr.readers.chunkfiles import ChunkFiles
-from laion_xr.readers.stored import LOST, RECORD, StoredReader
+from laion_xr.readers.stored import RECORD, StoredReader
+from laion_xr.readers.zarrarrays import LOST
 from laion_xr.store.checksum import crc32, digest
 
 GRID_SIZE = 60
@@ -95,7 +97,7 @@ def test_any_pick_of_any_chunks(
     ids = IDS[: betas.shape[1]]
     reader = write(tmp_path, betas, ids, chunks)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_BYTES", 4 * chunks[0] * chunks[1] * wide)
+        patch.setattr(zarrarrays, "BLOCK_BYTES", 4 * chunks[0] * chunks[1] * wide)
         out = reader.read(np.array(rows), ids[columns])
     np.testing.assert_array_equal(out.view(np.uint32), betas[rows][:, columns].view(np.uint32))
 

@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 from laion_xr.errors import CorruptFileError
 from laion_xr.readers import chunkfiles
 from laion_xr.readers.chunkfiles import ChunkFiles
-from laion_xr.readers.stored import LOST
+from laion_xr.readers.zarrarrays import LOST
 from laion_xr.store.encode import ChunkWriter
 
 CODEC = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle"}
