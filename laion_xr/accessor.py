@@ -27,11 +27,25 @@ from laion_xr.analysis.standardize import drop_nonfinite, zscore
 from laion_xr.analysis.stimuli import captions, embeddings, images, segmentations, stimuli_of
 from laion_xr.analysis.subjects import map_subjects, select_subjects, shared
 from laion_xr.analysis.volumes import to_nifti
+from laion_xr.exports import to_assembly, to_nifti_folder, to_numpy, to_rsatoolbox
 from laion_xr.indexes import index_labels
+from laion_xr.space import (
+    VoxelMasker,
+    masker,
+    nearest_vertices,
+    surface_mesh,
+    surface_rois,
+    template_points,
+    to_surface,
+    to_template,
+)
 from laion_xr.stimuli import Stimuli
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from laion_xr.plot.namespace import Pictures
+    from laion_xr.torch import TrialDataset, TrialStream
 
 XarrayT = TypeVar("XarrayT", xr.Dataset, xr.DataArray)
 
@@ -51,6 +65,34 @@ class _Accessor(Generic[XarrayT]):
     def to_nifti(self, values: Any = None, path: str | Path | None = None) -> nib.Nifti1Image:
         """Put values back into the grid as a NIfTI image: see `laion_xr.analysis.to_nifti`."""
         return to_nifti(self._obj, values, path)
+
+    def masker(self) -> VoxelMasker:
+        """Return what takes these voxels out of images, and puts them back: see `laion_xr.space.masker`."""
+        return masker(self._obj)
+
+    def to_surface(self, values: Any = None, mesh: str = "fsnative", **options: Any) -> xr.DataArray:
+        """Return values at the vertices of the cortical surface: see `laion_xr.space.to_surface`."""
+        return to_surface(self._obj, values, mesh, **options)
+
+    def to_template(self, values: Any = None, template: str = "MNI305", **options: Any) -> nib.Nifti1Image:
+        """Return values resampled into a template's space: see `laion_xr.space.to_template`."""
+        return to_template(self._obj, values, template, **options)
+
+    def surface_rois(self, rois: str | Iterable[str] | None = None, **options: Any) -> xr.DataArray:
+        """Return which vertices are in which ROI, bool (roi, vertex): see `laion_xr.space.surface_rois`."""
+        return surface_rois(self._obj, rois, **options)
+
+    def surface_mesh(self, surface: str = "inflated", mesh: str = "fsnative", **options: Any) -> dict[str, Any]:
+        """Return the vertices and triangles of a surface: see `laion_xr.space.surface_mesh`."""
+        return surface_mesh(self._obj, surface, mesh, **options)
+
+    def nearest_vertices(self, points: Any = None, **options: Any) -> xr.DataArray:
+        """Return the vertices nearest to places, or to the voxels: see `laion_xr.space.nearest_vertices`."""
+        return nearest_vertices(self._obj, points, **options)
+
+    def template_points(self, points: Any = None, **options: Any) -> xr.DataArray:
+        """Return where places, or the voxels, are in MNI305: see `laion_xr.space.template_points`."""
+        return template_points(self._obj, points, **options)
 
     def zscore(self, by: str | Sequence[str] = "session", **options: Any) -> XarrayT:
         """Z-score the betas within sessions or runs: see `laion_xr.analysis.zscore`."""
@@ -113,6 +155,25 @@ class _Accessor(Generic[XarrayT]):
         """Return where each trial's image shows an object, lazily: see `laion_xr.analysis.segmentations`."""
         return segmentations(self._obj, noun, size, **options)
 
+    @property
+    def plot(self) -> Pictures[XarrayT]:
+        """Pictures: `slices` (or called), `roi_bars`, `carpet`, `surface`, `split`, `stimuli`: see `laion_xr.plot`."""
+        from laion_xr.plot.namespace import Pictures  # noqa: PLC0415 - matplotlib, only where it draws
+
+        return Pictures(self._obj)
+
+    def view(self, values: Any = None, **options: Any) -> Any:
+        """Show values on the brain to click through, in Jupyter or a browser: see `laion_xr.plot.view`."""
+        from laion_xr.plot import view  # noqa: PLC0415 - matplotlib, only where it draws
+
+        return view(self._obj, values, **options)
+
+    def to_torch(self, **options: Any) -> TrialStream | TrialDataset:
+        """Return single trials as a dataset of PyTorch, iterable or map: see `laion_xr.torch.to_torch`."""
+        from laion_xr.torch import to_torch  # noqa: PLC0415 - PyTorch, an extra
+
+        return to_torch(self._obj, **options)
+
     def plot_stimuli(self, n: int = 12, **options: Any) -> Figure:
         """Draw the stimuli of the selection, or those an ROI answers most to: see `laion_xr.plot.plot_stimuli`."""
         from laion_xr.plot import plot_stimuli  # noqa: PLC0415 - matplotlib, only where it draws
@@ -151,6 +212,22 @@ class _Accessor(Generic[XarrayT]):
         """Apply a function to the betas around every voxel: see `laion_xr.analysis.searchlight`."""
         return searchlight(self._obj, function, radius, **options)
 
+    def to_assembly(self, **options: Any) -> xr.DataArray:
+        """Return the betas as an assembly of Brain-Score: see `laion_xr.exports.to_assembly`."""
+        return to_assembly(self._obj, **options)
+
+    def to_numpy_folder(self, folder: str | Path, **options: Any) -> Path:
+        """Write `.npy` files and a JSON that says what they are: see `laion_xr.exports.to_numpy`."""
+        return to_numpy(self._obj, folder, **options)
+
+    def to_nifti_folder(self, folder: str | Path, by: str = "stimulus", **options: Any) -> Path:
+        """Write a NIfTI file a stimulus or trial: see `laion_xr.exports.to_nifti_folder`."""
+        return to_nifti_folder(self._obj, folder, by, **options)
+
+    def to_rsatoolbox(self) -> Any:
+        """Return the betas as a dataset of rsatoolbox: see `laion_xr.exports.to_rsatoolbox`."""
+        return to_rsatoolbox(self._obj)
+
 
 @xr.register_dataset_accessor("laion")
 class LaionDatasetAccessor(_Accessor[xr.Dataset]):
@@ -180,3 +257,9 @@ class LaionTreeAccessor:
     def shared(self, **options: Any) -> xr.Dataset:
         """Return the stimuli that all subjects saw, repeats averaged, in one: see `laion_xr.analysis.shared`."""
         return shared(self._tree, **options)
+
+    def to_torch(self, **options: Any) -> TrialStream | TrialDataset:
+        """Return the trials of all subjects as one dataset of PyTorch: see `laion_xr.torch.to_torch`."""
+        from laion_xr.torch import to_torch  # noqa: PLC0415 - PyTorch, an extra
+
+        return to_torch(self._tree, **options)

@@ -80,8 +80,12 @@ def subject_dataset(
     dims = {schema.TRIAL: table["trial"].to_numpy(), schema.VOXEL: axis.ids}
     if any(schema.SES in v.dims for v in ds.variables.values()):
         dims[schema.SES] = np.array(names, dtype=object)
-    # with the voxels, so that an array taken out of the Dataset still knows its grid
-    place = {"grid_shape": [int(n) for n in axis.grid], "affine": [float(a) for a in axis.affine.ravel()]}
+    # with the voxels, so that an array taken out of the Dataset still knows its grid, and where its surfaces are
+    place: dict[str, Any] = {
+        "grid_shape": [int(n) for n in axis.grid],
+        "affine": [float(a) for a in axis.affine.ravel()],
+    }
+    place |= {schema.SUBJECT: catalog.subject} | root_attrs(location)
     attrs = {dim: schema.attrs(dim) | (place if dim == schema.VOXEL else {}) for dim in dims}
     ds = ds.assign_coords({dim: (dim, ids, attrs[dim]) for dim, ids in dims.items() if dim not in drop})
     ds.attrs = _attributes(catalog, axis, opened, categories)

@@ -34,6 +34,30 @@ class LicenseNotAcceptedError(LaionXRError, RuntimeError):
     """The Data Use Agreement has not been accepted."""
 
 
+class ConfigurationError(LaionXRError, ValueError):
+    """A setting that does not exist, or a configuration file that cannot be used."""
+
+
+class AccessServiceError(LaionXRError, RuntimeError):
+    """The service that gives access to the images refused, or answered something that cannot be used."""
+
+
+class TermsOutdatedError(AccessServiceError):
+    """The agreement on the images has changed since it was accepted."""
+
+
+class AccessRevokedError(AccessServiceError):
+    """Access to the images was taken back."""
+
+
+class AccessNotFoundError(AccessServiceError):
+    """The access service does not know the request id."""
+
+
+class TooManyRequestsError(AccessServiceError):
+    """The access service was asked too often; the message says when to ask again."""
+
+
 class NotALaionDatasetError(LaionXRError, FileNotFoundError):
     """The folder or address does not hold a LAION-fMRI dataset."""
 
@@ -79,6 +103,14 @@ class StoreError(LaionXRError, RuntimeError):
 
 class FileAccessError(LaionXRError, PermissionError):
     """A file that is there and may not be read."""
+
+
+class NoSpaceError(LaionXRError, OSError):
+    """A disk has not enough room for what is to be written."""
+
+
+class UnsafePathError(LaionXRError, ValueError):
+    """A path of a listing or a manifest that would lead out of the folder that it is for."""
 
 
 class AddressError(LaionXRError, ValueError):

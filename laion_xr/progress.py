@@ -32,3 +32,9 @@ def trial_bar(total: int, shown: bool, task: str = "simulate") -> Bar:
     # disable=None: tqdm itself looks for a terminal
     bar: Bar = tqdm(total=total, unit=" trials", desc=task, disable=None if shown else True)
     return bar
+
+
+def byte_bar(total: int, shown: bool, task: str) -> Bar:
+    """Return a bar over bytes; silent when not asked for, and where the output is not a terminal or a notebook."""
+    bar: Bar = tqdm(total=total, unit="B", unit_scale=True, desc=task, disable=None if shown else True)
+    return bar

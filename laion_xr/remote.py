@@ -11,6 +11,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from laion_xr.errors import LaionXRError, UnreachableError
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Pauses of 0.25, 0.5, 1, 2, 4 and 8 seconds, each a little longer by chance, so that many workers do not come back at
-# the same moment; no attempt begins after PATIENCE seconds, however slowly the others failed
+# the same moment; no attempt begins after PATIENCE seconds, however slowly the others failed. A server that names a
+# longer pause (Retry-After) is not asked before, and where that is beyond the patience not again.
 ATTEMPTS = 7
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
 PATIENCE = 60.0
@@ -62,7 +65,7 @@ _NO_CREDENTIALS = frozenset(
 
 # The last two are what libraries raise of options that they do not know
 _WRAPPED = (OSError, TypeError, ValueError)
-_LIBRARIES = frozenset({"adlfs", "aiobotocore", "aiohttp", "botocore", "gcsfs", "s3fs"})
+_LIBRARIES = frozenset({"adlfs", "aiobotocore", "aiohttp", "botocore", "gcsfs", "requests", "s3fs", "urllib3"})
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,10 +103,16 @@ def persistently(request: Callable[[], T], what: Callable[[], str], stop: thread
         wait_random,
     )
 
+    usual, chance = wait_exponential(FIRST_PAUSE, LONGEST_PAUSE), wait_random(0, FIRST_PAUSE)
+
+    def pause(state: RetryCallState) -> float:
+        asked = retry_after(state.outcome.exception()) if state.outcome is not None else None
+        return max(usual(state), asked or 0.0) + chance(state)
+
     ends = [stop_after_attempt(ATTEMPTS), stop_before_delay(PATIENCE)]
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
-        wait=wait_exponential(FIRST_PAUSE, LONGEST_PAUSE) + wait_random(0, FIRST_PAUSE),
+        wait=pause,
         stop=stop_any(*ends, *([stop_when_event_set(stop)] if stop is not None else [])),
         sleep=sleep if stop is None else sleep_using_event(stop),
         before_sleep=lambda state: _tell(state, what()),
@@ -130,9 +139,11 @@ def explained(error: Exception, what: str, attempts: int = 1, seconds: float = 0
         return PermissionError(reason)
     if is_transient(error):
         tried = f"{attempts} attempts in {seconds:.0f} s" if attempts > 1 else "one attempt"
+        asked = retry_after(error)
+        later = "later" if asked is None else f"in {asked:.0f} s, as the server asks"
         return UnreachableError(
             f"{what} cannot be reached: expected an answer, found after {tried}: {reason}. Check the network and the "
-            "address (endpoint_url in storage_options), or try again later."
+            f"address (with S3 also endpoint_url in storage_options), or try again {later}."
         )
     return UnreachableError(
         f"{what} cannot be used: {reason}. Check the address and the storage_options; this error does not pass, so it "
@@ -162,15 +173,48 @@ def is_foreign(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """Return the HTTP status of the answer behind an error, as aiohttp and botocore keep it; None where none says."""
+    """Return the HTTP status of the answer behind an error; None where none says.
+
+    As aiohttp (`status`), botocore (a dict in `response`) and requests (`response.status_code`) keep it.
+    """
     while error is not None:
         response = getattr(error, "response", None)
-        said = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        if isinstance(response, dict):
+            said = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:
+            said = getattr(response, "status_code", None)
         status = said if said is not None else getattr(error, "status", None)
         if isinstance(status, int) and status >= 300:
             return status
         error = error.__cause__
     return None
+
+
+def retry_after(error: BaseException | None) -> float | None:
+    """Return the seconds that a server asks to wait (`Retry-After`: seconds, or a date); None where none says."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            headers = response.get("ResponseMetadata", {}).get("HTTPHeaders")
+        else:
+            headers = getattr(response, "headers", None) or getattr(error, "headers", None)
+        for name, value in dict(headers or {}).items():
+            if str(name).lower() == "retry-after":
+                return _seconds(str(value))
+        error = error.__cause__
+    return None
+
+
+def _seconds(text: str) -> float | None:
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # "-0000": a time whose zone is not said, which is UTC
+    known = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return max(0.0, (known - datetime.now(UTC)).total_seconds())
 
 
 def _is_any(error: BaseException, names: frozenset[str]) -> bool:

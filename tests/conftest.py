@@ -267,11 +267,20 @@ def write_tiny(root: Path) -> Tiny:
     return tiny
 
 
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for configuration files, with none in it."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture(autouse=True)
-def no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the machine's own environment says of data and stores stays out of the tests."""
-    for name in ("LAION_XR_DATA_DIR", "LAION_XR_STORE", "LAION_XR_SPLITS_DIR"):
+def no_configuration(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None:
+    """What the machine's own environment and files say of data, stores and access stays out of the tests."""
+    for name in ("LAION_XR_DATA_DIR", "LAION_XR_STORE", "LAION_XR_SPLITS_DIR", "LAION_XR_ACCESS_URL"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("LAION_FMRI_ROOT", "LAION_FMRI_DATA", "LAION_FMRI_ACCESS_URL", "LAION_FMRI_REQUEST_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(empty_home))
 
 
 @pytest.fixture(scope="session")

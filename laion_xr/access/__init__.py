@@ -1,1 +1,1 @@
-"""Where the data are configured to lie. Later: download and licence."""
+"""Where the data are configured to lie, how they come here, and under which licence."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,9 +60,38 @@ def roi_masks(obj: xr.Dataset | xr.DataArray, rois: str | Iterable[str] | None =
             f"{[str(d) for d in obj.dims]}: open the dataset without dropping roi, and keep the dim when you select."
         )
     codes, texts = pd.factorize(roi.values)
-    categories = roi_categories(obj)
+    rows, inside, of_roi = named_rois(rois, [str(text) for text in texts], roi_categories(obj))
+    coords = {str(n): c.variable for n, c in obj.coords.items() if c.dims == (VOXEL,) and n != "roi"}
+    row_names = np.array(rows, dtype=object)
+    return xr.DataArray(
+        inside[:, codes],
+        dims=("roi", VOXEL),
+        coords=coords | {"roi": ("roi", row_names), "category": ("roi", np.array(of_roi, dtype=object))},
+        name="roi_masks",
+    )
+
+
+def named_rois(
+    rois: str | Iterable[str] | None, texts: Sequence[str], categories: Mapping[str, Sequence[str]]
+) -> tuple[list[str], npt.NDArray[np.bool_], list[str]]:
+    """Return the ROIs that are asked for, which memberships are in each (roi, text), and the categories of each.
+
+    Parameters
+    ----------
+    rois
+        As in `roi_masks`.
+    texts
+        Distinct membership strings.
+    categories
+        ROI category -> names of its ROIs.
+
+    Raises
+    ------
+    UnknownLabelError
+        A name that is neither ROI nor category.
+    """
     query = RoiQuery(texts, categories)
-    here = {name for text in texts for name in str(text).split(ROI_SEPARATOR)} - {""}
+    here = {name for text in texts for name in text.split(ROI_SEPARATOR)} - {""}
     named = [name for names in categories.values() for name in names]
     every = list(dict.fromkeys([*named, *sorted(here - set(named))]))
     asked = ["all"] if rois is None else [rois] if isinstance(rois, str) else list(rois)
@@ -76,16 +105,8 @@ def roi_masks(obj: xr.Dataset | xr.DataArray, rois: str | Iterable[str] | None =
         else:
             rows.append(name)
     rows = list(dict.fromkeys(rows))
-    inside = np.array([query.match(row) for row in rows], dtype=bool).reshape(len(rows), len(texts))[:, codes]
-    of_roi = [ROI_SEPARATOR.join(c for c, names in categories.items() if row in names) for row in rows]
-    coords = {str(n): c.variable for n, c in obj.coords.items() if c.dims == (VOXEL,) and n != "roi"}
-    row_names = np.array(rows, dtype=object)
-    return xr.DataArray(
-        inside,
-        dims=("roi", VOXEL),
-        coords=coords | {"roi": ("roi", row_names), "category": ("roi", np.array(of_roi, dtype=object))},
-        name="roi_masks",
-    )
+    inside = np.array([query.match(row) for row in rows], dtype=bool).reshape(len(rows), len(texts))
+    return rows, inside, [ROI_SEPARATOR.join(c for c, names in categories.items() if row in names) for row in rows]
 
 
 def sphere(obj: XarrayT, centre: Any, radius: float) -> XarrayT:

@@ -48,7 +48,7 @@ def stimuli_of(obj: Obj, root: Any = None, storage_options: Mapping[str, Any] | 
     if root is not None:
         return load_stimuli(root, storage_options)
     attrs = obj.coords[STIMULUS].attrs if STIMULUS in obj.coords else {}
-    options = _options_of(obj, str(attrs.get(ROOT))) if storage_options is None else storage_options
+    options = storage_options_of(obj, str(attrs.get(ROOT))) if storage_options is None else storage_options
     return remembered_stimuli(attrs, options)
 
 
@@ -254,7 +254,7 @@ def _base(obj: Obj) -> tuple[xr.Dataset, Names, str | None]:
     return base, names, str(stimulus.dims[0]) if stimulus.ndim else None
 
 
-def _options_of(obj: Obj, url: str) -> Mapping[str, Any] | None:
+def storage_options_of(obj: Obj, url: str) -> Mapping[str, Any] | None:
     """Return the storage options of the reads that are planned in an object from this root."""
     variables = [obj.variable] if isinstance(obj, xr.DataArray) else list(obj.variables.values())
     for variable in variables:

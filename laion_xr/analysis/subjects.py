@@ -16,6 +16,7 @@ from laion_xr.analysis.repeats import OF_STIMULUS, average_repeats
 from laion_xr.analysis.select import select
 from laion_xr.analysis.standardize import zscore as zscored
 from laion_xr.analysis.streaming import KEPT_BYTES, LEAST_VOXELS, trial_betas, trial_labels
+from laion_xr.analysis.volumes import OF_PLACE, PLACES
 from laion_xr.errors import SelectionError, UnknownLabelError, describe_names
 from laion_xr.indexes import index_labels, roi_categories
 from laion_xr.labels import Labels
@@ -207,6 +208,9 @@ def _joined(averages: Mapping[str, xr.Dataset], counts: pd.Series[int]) -> xr.Da
     categories = json.dumps(_categories(averages))
     # what else is said of them is of one subject: the grid, or for how many repeats the ceiling was made
     attrs = {n: {k: v for k, v in first[n].attrs.items() if k in KEPT} for n in columns if n in first.coords}
+    # a grid and a root for each: back for the one that is selected
+    places = {name: ds[VOXEL].attrs for name, ds in averages.items()}
+    attrs[VOXEL] |= {PLACES: json.dumps({s: {k: v for k, v in a.items() if k in OF_PLACE} for s, a in places.items()})}
     attrs["roi"] = attrs.get("roi", {}) | {"roi_categories": categories}
     betas = lazy_variable((STIMULUS, VOXEL), _side_by_side(averages), first.betas.attrs)
     ds = xr.Dataset({"betas": betas}, coords=coords)

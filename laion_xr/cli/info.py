@@ -12,10 +12,9 @@ import typer
 from laion_xr import layout
 from laion_xr.access.configuration import data_dir
 from laion_xr.backend import locate
-from laion_xr.cli.inventory import root_report
-from laion_xr.cli.reports import FileReport, RoiReport, RootReport, SubjectReport
 from laion_xr.cli.screen import NONE, count_text, emit_json, line, plain_table, size_text, stderr, stdout
 from laion_xr.errors import SelectionError
+from laion_xr.inventory import FileReport, RoiReport, RootReport, SubjectReport, root_report
 
 TITLES = {
     "brain_mask": "brain mask",

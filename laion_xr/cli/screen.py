@@ -30,6 +30,9 @@ NONE = "-"  # an empty cell
 
 # Errors speak Python; these are the same words on the command line
 SPELLINGS = {
+    "accept_licenses=True": "--accept-license",
+    "create=True": "--create",
+    "research_purpose": "purpose",
     "overwrite=True": "--overwrite",
     "subject=...": "SUBJECT",
     "storage_options": "--storage-option",

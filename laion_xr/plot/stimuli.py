@@ -16,6 +16,7 @@ from laion_xr import layout
 from laion_xr.analysis.select import select
 from laion_xr.analysis.stimuli import stimuli_of
 from laion_xr.errors import SelectionError
+from laion_xr.plot.style import Picture
 from laion_xr.schema import STIMULUS, TRIAL, VOXEL
 from laion_xr.stimuli import Stimuli
 
@@ -88,7 +89,7 @@ def plot_stimuli(
     columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     height = rows * (_INCHES + 0.2 + (_CAPTION_INCHES if with_captions else 0))
-    figure = Figure(figsize=(columns * _INCHES, height + (0.3 if response is not None else 0)), layout="constrained")
+    figure = Picture(figsize=(columns * _INCHES, height + (0.3 if response is not None else 0)), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for axes in grid:
         axes.set_axis_off()

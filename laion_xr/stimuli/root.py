@@ -1,4 +1,4 @@
-"""What a Dataset remembers of the place of its stimuli: attributes of its coordinate `stimulus`, and the way back."""
+"""What a Dataset remembers of its root: attributes of its coordinates `stimulus` and `voxel`, and the way back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEPT = "kept"
 
 
 def root_attrs(location: Location) -> dict[str, str]:
-    """Return the attributes of the coordinate `stimulus` that say where its files are."""
+    """Return the attributes of the coordinates `stimulus` and `voxel` that say where their files are."""
     mode = cache_mode(location)
     return {ROOT: location.url} | ({CACHE: mode if isinstance(mode, str) else _KEPT} if mode else {})
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +24,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: E402
 REFUSALS = {
     403: ("403 Forbidden", "AccessDenied"),
     404: ("404 Not Found", "NoSuchKey"),
+    429: ("429 Too Many Requests", "SlowDown"),
     500: ("500 Internal Server Error", "InternalError"),
     502: ("502 Bad Gateway", ""),
     503: ("503 Slow Down", "SlowDown"),
@@ -195,3 +198,27 @@ def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Serv
     s3_process.reset()
     yield s3_process
     s3_process.reset()
+
+
+def _fake_service() -> Any:
+    """The module beside this file: tests are no package that it could be imported from."""
+    if "fake_service" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("fake_service", Path(__file__).with_name("fake_service.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["fake_service"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["fake_service"])
+    return sys.modules["fake_service"]
+
+
+@pytest.fixture
+def access_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """An access service of this test's own (`fake_service.FakeService`), which the configuration leads to.
+
+    The request id is looked for in a home folder of the test.
+    """
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with _fake_service().serving() as service:
+        monkeypatch.setenv("LAION_XR_ACCESS_URL", service.url)
+        yield service

@@ -307,7 +307,8 @@ def test_opening_from_the_cache_is_the_same_dataset(tiny_in_memory: str, tiny: A
         assert found.betas.data.name == plain.betas.data.name  # the same reads: a cache is no other data
         assert len(pickle.dumps(found.betas.data)) <= len(pickle.dumps(plain.betas.data)) + 100
         assert str(folder) not in repr(pickle.dumps(found.betas.data))  # workers know nothing of it
-        assert found.stimulus.attrs.pop("root_cache") == ("offline" if found is offline else "kept")
+        for name in ("stimulus", "voxel"):
+            assert found[name].attrs.pop("root_cache") == ("offline" if found is offline else "kept")
         xr.testing.assert_identical(found.compute(), plain.compute())
     assert max(path.stat().st_size for path in copies(folder)) < min(
         tiny.betas_file(session).stat().st_size for session in tiny.sessions()
@@ -321,7 +322,8 @@ def test_tree_from_the_cache(tiny_in_memory: str, asked: Asked, folder: Path) ->
     offline = xr.open_datatree(tiny_in_memory, engine="laion_fmri", cache_catalog="offline")
     assert asked == []
     for node in offline.leaves:
-        assert node.stimulus.attrs.pop("root_cache") == "offline"
+        for name in {"stimulus", "voxel"} & set(node.coords):
+            assert node[name].attrs.pop("root_cache") == "offline"
     xr.testing.assert_identical(offline.load(), plain.load())  # embeddings included, by name
 
 

@@ -22,6 +22,7 @@ LEVELS = [
     ["address"],
     ["location"],
     ["readers", "access"],
+    ["config"],
     ["stored"],
     ["catalog"],
     ["voxels", "rois", "masks"],
@@ -31,10 +32,13 @@ LEVELS = [
     ["stimuli", "model", "indexes"],
     ["dataset"],
     ["analysis", "store"],
-    ["plot"],
+    ["space"],
+    ["plot", "torch", "exports"],
     ["accessor"],
     ["backend"],
     ["simulate"],
+    ["inventory"],
+    ["report", "compat"],
     ["cli"],
     [""],  # laion_xr/__init__.py
 ]
@@ -66,6 +70,7 @@ WITHOUT_XARRAY_AND_DASK = [
     "stored",
     "sources",
     "access",
+    "config",
     "progress",
 ]
 # Modules of xarray and dask that are public as they are documented
@@ -79,6 +84,9 @@ EXCEPTIONS = {
     ("analysis.permutation", "dask.delayed"): "delayed is imported from where it is typed",
     ("analysis.rsa", "dask.delayed"): "delayed is imported from where it is typed",
     ("analysis.spheres", "dask.delayed"): "delayed is imported from where it is typed",
+    ("plot.pixels", "dask.base"): "compute is imported from where it is typed",
+    ("plot.pixels", "dask.delayed"): "delayed is imported from where it is typed",
+    ("space.surfaces", "dask.delayed"): "delayed is imported from where it is typed",
     ("store.sessions", "dask.base"): "compute is imported from where it is typed",
     ("store.sessions", "dask.delayed"): "delayed is imported from where it is typed",
     ("cli.store", "dask.utils"): "format_time and parse_bytes are documented there, and nowhere else",

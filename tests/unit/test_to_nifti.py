@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from laion_xr.analysis import geometry, to_nifti
+from laion_xr.analysis.volumes import one_subject, voxel_values
 from laion_xr.errors import SelectionError
 
 
@@ -132,6 +133,11 @@ def test_one_voxel(ds: xr.Dataset, tiny) -> None:
         (lambda ds: ds.laion.to_nifti(), r"Which values\? Give a variable's name or an array: one of \['betas'"),
         (lambda ds: ds.laion.to_nifti("r3_mean"), "There is no variable 'r3_mean' here"),
         (lambda ds: ds.laion.to_nifti("session"), r"values with the dim 'voxel', found dims \('trial',\)"),
+        (
+            lambda ds: ds.laion.to_nifti(xr.DataArray(np.zeros(3), dims="voxel")),
+            "151 voxels, found 3 without voxel ids",
+        ),
+        (lambda ds: ds.laion.to_nifti(ds.laion.to_nifti("r2_mean")), "found an image: take them out of it with"),
         (lambda ds: ds.laion.to_nifti(np.zeros(3)), r"one value for each of 151 voxels .* found shape \(3,\)"),
         (lambda ds: ds.laion.to_nifti("roi"), "Expected numbers, found object"),
         (lambda ds: ds.laion.to_nifti(ds.r2_mean, "x.png"), r"ends in \.nii\.gz or \.nii, found 'x\.png'"),
@@ -156,3 +162,32 @@ def test_failed_save_leaves_nothing_behind(ds: xr.Dataset, tmp_path: Path, monke
         ds.laion.to_nifti("r2_mean", tmp_path / "x.nii.gz")
     assert os.listdir(tmp_path) == ["x.nii.gz"]
     assert (tmp_path / "x.nii.gz").read_text() == "what was there"
+
+
+def test_values_stay_lazy_and_keep_their_labels(ds: xr.Dataset, reads) -> None:
+    found = voxel_values(ds, "betas")
+    xr.testing.assert_identical(found.coords.to_dataset(), ds.betas.coords.to_dataset())
+    lazy = voxel_values(ds, ds.betas.data[:4])
+    assert lazy.chunks is not None
+    assert lazy.dims == ("dim_0", "voxel")
+    assert reads.calls == []
+    np.testing.assert_array_equal(voxel_values(ds, xr.DataArray(ds.r2_mean.values, dims="voxel")), ds.r2_mean)
+
+
+def test_voxels_know_their_subject_and_root(ds: xr.Dataset, tiny) -> None:
+    for obj in (ds, ds.r2_mean, ds.betas.mean("trial"), ds.isel(voxel=3).r2_mean, ds.sel(roi="FFA1").r2_mean * 2):
+        assert one_subject(obj) == "sub-03"
+        assert obj.voxel.attrs["root"] == str(tiny.root)
+    assert one_subject(xr.Dataset()) is None
+
+
+def test_voxels_of_several_subjects(tiny) -> None:
+    both = xr.open_datatree(tiny.root, engine="laion_fmri").laion.shared()
+    with pytest.raises(SelectionError, match=r"voxels of 2 subjects \(sub-01, sub-03\)"):
+        both.betas.laion.to_nifti()
+    for subject in ("sub-01", "sub-03"):
+        one = both.sel(subject=subject)
+        image = one.laion.to_nifti("noise_ceiling")
+        np.testing.assert_array_equal(image.affine, tiny.affine)
+        expected = tiny.in_mask(tiny.subject_maps[subject, "noise_ceiling_12rep"])
+        np.testing.assert_array_equal(image.get_fdata(dtype=np.float32)[tiny.mask], expected)

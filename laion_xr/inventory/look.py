@@ -17,8 +17,8 @@ import pandas as pd
 
 from laion_xr import layout
 from laion_xr.catalog import Catalog, SessionFiles, SubjectCatalog, stimulus_files
-from laion_xr.cli.reports import FileReport, RoiReport, RootReport, SessionReport, StimuliReport, SubjectReport
 from laion_xr.errors import LaionXRError, NotALaionDatasetError
+from laion_xr.inventory.reports import FileReport, RoiReport, RootReport, SessionReport, StimuliReport, SubjectReport
 from laion_xr.location import FileEntry, Location
 from laion_xr.masks import VoxelAxis, read_rois, voxel_axis
 from laion_xr.readers.nifti import NiftiReader

@@ -1,0 +1,60 @@
+"""The trials of one subject as items: betas and what belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from laion_xr.readers.base import IntArray
+from laion_xr.torch.items import Field
+from laion_xr.torch.sources import BetaSource
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """What a dataset of PyTorch serves of one subject.
+
+    Attributes
+    ----------
+    betas
+        Reads the betas.
+    fields
+        The other keys of an item.
+    dtype
+        Type of the betas.
+    nan
+        What missing betas become; None: they stay NaN.
+    constant
+        Keys that are the same in all items (the subject).
+    """
+
+    betas: BetaSource
+    fields: Mapping[str, Field]
+    dtype: torch.dtype = torch.float32
+    nan: float | None = None
+    constant: Mapping[str, Any] | None = None
+
+    def __len__(self) -> int:
+        return self.betas.shape[0]
+
+    def items(self, rows: IntArray, betas: list[torch.Tensor], seed: int, epoch: int) -> list[Item]:
+        """Return items of rows whose betas are there."""
+        columns = [betas, *(field.values(rows, seed, epoch) for field in self.fields.values())]
+        keys = ["betas", *self.fields]
+        constant = dict(self.constant or {})
+        return [dict(zip(keys, values, strict=True)) | constant for values in zip(*columns, strict=True)]
+
+    def read(self, rows: IntArray) -> torch.Tensor:
+        """Return the betas of rows, one read a session."""
+        return self.prepared(torch.from_numpy(self.betas.read(rows)))
+
+    def prepared(self, betas: torch.Tensor) -> torch.Tensor:
+        """Return betas as they are served: of the type that is wanted, without NaN where that is wanted."""
+        if self.nan is not None:
+            betas.masked_fill_(torch.isnan(betas), self.nan)
+        return betas.to(self.dtype)
