@@ -1,0 +1,17 @@
+"""The five errors of the published loader's documentation, which are those of laion_xr."""
+
+from laion_xr.errors import (
+    DataDirNotSetError,
+    DataNotDownloadedError,
+    LicenseNotAcceptedError,
+    StimuliNotDownloadedError,
+    SubjectNotFoundError,
+)
+
+__all__ = [
+    "DataDirNotSetError",
+    "DataNotDownloadedError",
+    "LicenseNotAcceptedError",
+    "StimuliNotDownloadedError",
+    "SubjectNotFoundError",
+]
