@@ -21,14 +21,14 @@ from laion_xr.compat.segmentations import Segmentations
 from laion_xr.errors import StimuliNotDownloadedError, UnknownLabelError, closest
 from laion_xr.location import Location
 from laion_xr.readers.images import ImageRow, read_encoded
+from laion_xr.readers.pictures import SCREEN
 from laion_xr.stimuli.table import stimulus_entry
 
 __all__ = ["Stimuli", "as_displayed_rgb", "load_stimuli", "load_stimulus", "load_stimulus_metadata"]
 
 Folder = str | os.PathLike[str]
 
-# The scanner's screen was of middle grey around and behind the images
-PRESENTATION_BACKGROUND_RGB8 = (128, 128, 128)
+PRESENTATION_BACKGROUND_RGB8 = SCREEN
 # Images that are read while the file is open once
 _AT_ONCE = 64
 

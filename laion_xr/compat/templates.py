@@ -19,7 +19,7 @@ from nibabel.gifti.gifti import GiftiDataArray, GiftiImage
 from nibabel.spatialimages import SpatialImage
 
 from laion_xr.compat.arrays import SubjectArrays
-from laion_xr.errors import SelectionError, did_you_mean
+from laion_xr.errors import DataNotDownloadedError, SelectionError, did_you_mean
 from laion_xr.schema import VOXEL
 from laion_xr.space import to_surface
 from laion_xr.space import to_template as to_volume
@@ -223,11 +223,13 @@ def _on_voxels(values: Any, frame: xr.Dataset) -> Values:
 
 
 def _volume(array: xr.DataArray, target: str, root: Any) -> nib.Nifti1Image:
-    image = to_volume(array, template=target, interpolation="nearest", root=root)
+    options: dict[str, Any] = {"template": target, "interpolation": "nearest", "root": root, "transform": "lta"}
+    try:
+        image = to_volume(array, **options)
+    except DataNotDownloadedError:  # as the published loader: the other one where that is missing
+        image = to_volume(array, **(options := options | {"transform": None}))
     data = np.asarray(image.dataobj)
-    inside = to_volume(
-        xr.ones_like(array.isel(sample=0, missing_dims="ignore")), template=target, interpolation="nearest", root=root
-    )
+    inside = to_volume(xr.ones_like(array.isel(sample=0, missing_dims="ignore")), **options)
     outside = np.isnan(np.asarray(inside.dataobj))
     data[outside] = 0  # NaN of the values themselves stays
     return nib.Nifti1Image(data, image.affine, image.header)

@@ -19,6 +19,8 @@ FORMATS = ("JPEG", "PNG")
 # 50 times the published 1000 x 1000, 150 MB as RGB: what is larger is a mistake, or made to fill the memory
 MOST_PIXELS = 50_000_000
 RESAMPLING = Image.Resampling.BICUBIC
+# The scanner's screen was middle grey: what a subject saw through transparent parts
+SCREEN = (128, 128, 128)
 
 
 def picture_size(size: object) -> Size | None:
@@ -49,7 +51,8 @@ def decode(data: bytes, name: str, size: Size | None = None) -> Image.Image:
     Parameters
     ----------
     data
-        The bytes of a JPEG or PNG, of any mode. Transparency is dropped, 16-bit greys keep their upper 8 bits.
+        The bytes of a JPEG or PNG, of any mode. Transparent parts show the grey of the screen, 16-bit greys keep
+        their upper 8 bits.
     name
         The image's name and its file, for messages.
     size
@@ -93,8 +96,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # PIL clips 16-bit greys to white
         grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns of the direct way
+    if image.has_transparency_data:
+        shown = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", shown.size, (*SCREEN, 255)), shown).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -25,7 +25,7 @@ Points = npt.NDArray[np.float64]  # (n, 3)
 Faces = npt.NDArray[np.int32]  # (m, 3)
 
 HEMISPHERES = {"L": "lh", "R": "rh"}
-TRANSFORMS = {"lta": "talairach.lta", "xfm": "talairach.xfm"}
+TRANSFORMS = {"xfm": "talairach.xfm", "lta": "talairach.lta"}
 _VOLUME = "orig.mgz"  # its header says where surface coordinates begin, where a surface does not
 _MGH_HEADER = 284  # bytes
 _MGH_HEAD = 4096  # bytes of a compressed file that hold its header
@@ -111,9 +111,9 @@ def template_affine(place: Place, transform: str | None = None) -> tuple[Points,
     Parameters
     ----------
     transform
-        `"lta"` or `"xfm"`: which of FreeSurfer's files. None: `talairach.lta`, as the published loader takes, else
-        `talairach.xfm`. Both are linear; in a real reconstruction they come from two registrations and differ by
-        some millimetres.
+        `"xfm"` or `"lta"`: which of FreeSurfer's files. None: `talairach.xfm`, which is what FreeSurfer calls MNI305
+        (https://surfer.nmr.mgh.harvard.edu/fswiki/CoordinateSystems), else `talairach.lta`, which registers the brain
+        to FreeSurfer's own atlas in that space. Both are linear; on a real brain they differ by some millimetres.
 
     Raises
     ------

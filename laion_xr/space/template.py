@@ -66,7 +66,7 @@ def to_template(
     reference
         An image, or the path of one, whose grid to take instead.
     transform
-        `"lta"` or `"xfm"`, which of FreeSurfer's files; None for `talairach.lta`, else `talairach.xfm`.
+        `"xfm"` or `"lta"`, which of FreeSurfer's files; None for `talairach.xfm`, else `talairach.lta`.
     root, storage_options
         Where the dataset is, for an object that does not know it; options of its file system.
 
@@ -148,7 +148,7 @@ def template_points(
     template
         `"MNI305"`.
     transform
-        `"lta"` or `"xfm"`, which of FreeSurfer's files; None for `talairach.lta`, else `talairach.xfm`.
+        `"xfm"` or `"lta"`, which of FreeSurfer's files; None for `talairach.xfm`, else `talairach.lta`.
     root, storage_options
         Where the dataset is, for an object that does not know it; options of its file system.
 

@@ -60,10 +60,15 @@ class Plain:
 
     def image(self, name: str, size: int | None = None) -> np.ndarray:
         with Image.open(io.BytesIO(self.encoded[name])) as picture:
+            if size is not None:
+                picture.draft(picture.mode, (size, size))
+            # what shows through is the scanner's screen, middle grey
+            pixels = np.asarray(picture.convert("RGBA"), np.float64)
+            opaque = pixels[..., 3:] / 255
+            shown = np.floor(opaque * pixels[..., :3] + (1 - opaque) * 128 + 0.5).astype(np.uint8)
             if size is None:
-                return np.asarray(picture.convert("RGB"))
-            picture.draft(picture.mode, (size, size))
-            return np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+                return shown
+            return np.asarray(Image.fromarray(shown).resize((size, size), Image.Resampling.BICUBIC))
 
     def caption(self, name: str) -> list[str]:
         rows = self.captions[self.captions["image_name"] == name].set_index("caption_idx")["caption"]

@@ -37,9 +37,28 @@ def test_any_png_mode_becomes_rgb(picture, mode):
 
 def test_palette_with_transparency(picture):
     given = picture.convert("P")
-    given.info["transparency"] = bytes(range(256))
     found = decode(encoded(given, transparency=bytes(range(256))), "a.png")  # a warning would be an error here
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(picture.convert("P").convert("RGB")))
+    opaque = np.asarray(given)[..., None] / 255  # the alpha of a colour is its number
+    expected = opaque * np.asarray(given.convert("RGB")) + (1 - opaque) * 128
+    np.testing.assert_allclose(np.asarray(found), expected, atol=1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_show_the_grey_screen(picture, mode):
+    given = picture.convert(mode)
+    alpha = np.random.default_rng(2).integers(0, 256, (given.height, given.width), dtype=np.uint8)
+    given.putalpha(Image.fromarray(alpha))
+    opaque = alpha[..., None] / 255
+    expected = opaque * np.asarray(picture.convert(mode).convert("RGB")) + (1 - opaque) * 128
+    np.testing.assert_allclose(np.asarray(decode(encoded(given), "a.png")), expected, atol=1)
+
+
+def test_a_colour_that_is_transparent(picture):
+    values = np.full((4, 4, 3), 10, np.uint8)
+    values[0] = 200
+    found = np.asarray(decode(encoded(Image.fromarray(values), transparency=(200, 200, 200)), "a.png"))
+    assert (found[0] == 128).all()
+    assert (found[1:] == 10).all()
 
 
 def test_16_bit_grey_keeps_its_upper_bits():

@@ -46,12 +46,12 @@ def moved(truth: Truth, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("transform", "within"), [(None, 1e-9), ("lta", 1e-9), ("xfm", 1e-3)])
+@pytest.mark.parametrize(("transform", "within"), [(None, 1e-3), ("lta", 1e-9), ("xfm", 1e-3)])
 def test_points_are_where_the_truth_says(ds: xr.Dataset, subject: SubjectTruth, transform, within: float) -> None:
     points = np.array([[0, 0, 0], [30, -50, -15], [-41.5, 12.25, 3]])
     found = ds.laion.template_points(points, transform=transform)
     np.testing.assert_allclose(found, apply_affine(subject.mni305, points), atol=within)
-    assert found.attrs["transform"].endswith("talairach.xfm" if transform == "xfm" else "talairach.lta")
+    assert found.attrs["transform"].endswith("talairach.lta" if transform == "lta" else "talairach.xfm")
     assert found.dims == ("point", "axis")
 
 
@@ -64,7 +64,7 @@ def test_points_as_nitransforms_maps_them(ds: xr.Dataset, truth: Truth) -> None:
 
 def test_every_voxel(ds: xr.Dataset, subject: SubjectTruth) -> None:
     part = ds.sel(roi="FFA1")
-    found = part.laion.template_points()
+    found = part.laion.template_points(transform="lta")
     ijk = np.array(np.unravel_index(part.voxel.values, subject.mask.shape)).T
     np.testing.assert_allclose(found, apply_affine(subject.mni305 @ subject.affine, ijk), atol=1e-9)
     np.testing.assert_array_equal(found.voxel, part.voxel)
@@ -86,14 +86,14 @@ def test_volume_to_volume_is_the_same_matrix(ds: xr.Dataset, subject: SubjectTru
     head, rest = text.split("1 4 4\n")
     head = head.replace("type      = 1 # LINEAR_RAS_TO_RAS", "type      = 0 # LINEAR_VOX_TO_VOX")
     path.write_text(f"{head}1 4 4\n{rows}\n" + "\n".join(rest.splitlines()[4:]) + "\n")
-    found = template_points(ds, [30, -50, -15], root=moved)
+    found = template_points(ds, [30, -50, -15], transform="lta", root=moved)
     np.testing.assert_allclose(found[0], apply_affine(subject.mni305, [30, -50, -15]), atol=1e-9)
     theirs = Affine.from_filename(path, fmt="fs")
     np.testing.assert_allclose(theirs.map(found.values), [[30, -50, -15]], atol=1e-2)
 
 
 def test_image_as_nitransforms_makes_it(ds: xr.Dataset, truth: Truth, subject: SubjectTruth) -> None:
-    found = ds.laion.to_template("noise_ceiling", interpolation="nearest")
+    found = ds.laion.to_template("noise_ceiling", interpolation="nearest", transform="lta")
     raw = np.zeros(subject.mask.shape, np.float32)
     raw.ravel()[ds.voxel.values] = ds.noise_ceiling.values
     theirs = Affine.from_filename(folder(truth.root) / "talairach.lta", fmt="fs")
@@ -156,14 +156,14 @@ def test_nan_is_no_value(ds: xr.Dataset) -> None:
 
 def test_which_file(ds: xr.Dataset, subject: SubjectTruth, moved: Path) -> None:
     expected = apply_affine(subject.mni305, [1, 2, 3])
-    (folder(moved) / "talairach.lta").unlink()
-    found = template_points(ds, [1, 2, 3], root=moved)
-    assert found.attrs["transform"].endswith("talairach.xfm")
-    np.testing.assert_allclose(found[0], expected, atol=1e-4)
-    with pytest.raises(DataNotDownloadedError, match=r"talairach\.lta is not there: download it"):
-        template_points(ds, [1, 2, 3], root=moved, transform="lta")
     (folder(moved) / "talairach.xfm").unlink()
-    with pytest.raises(DataNotDownloadedError, match=r"expected .*talairach\.lta or .*talairach\.xfm; download it"):
+    found = template_points(ds, [1, 2, 3], root=moved)
+    assert found.attrs["transform"].endswith("talairach.lta")
+    np.testing.assert_allclose(found[0], expected, atol=1e-9)
+    with pytest.raises(DataNotDownloadedError, match=r"talairach\.xfm is not there: download it"):
+        template_points(ds, [1, 2, 3], root=moved, transform="xfm")
+    (folder(moved) / "talairach.lta").unlink()
+    with pytest.raises(DataNotDownloadedError, match=r"expected .*talairach\.xfm or .*talairach\.lta; download it"):
         ds.laion.to_template("noise_ceiling", root=moved)
 
 
@@ -171,10 +171,10 @@ def test_which_file(ds: xr.Dataset, subject: SubjectTruth, moved: Path) -> None:
 def test_files_that_are_no_transform(ds: xr.Dataset, moved: Path, text: str) -> None:
     (folder(moved) / "talairach.lta").write_text(text)
     with pytest.raises(FileFormatError, match=r"talairach\.lta is not a linear transform"):
-        template_points(ds, [1, 2, 3], root=moved)
+        template_points(ds, [1, 2, 3], root=moved, transform="lta")
     (folder(moved) / "talairach.xfm").write_text(text)
     with pytest.raises(FileFormatError, match=r"talairach\.xfm is not a linear transform"):
-        template_points(ds, [1, 2, 3], root=moved, transform="xfm")
+        template_points(ds, [1, 2, 3], root=moved)
 
 
 def test_without_nitransforms(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_without_nitransforms(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -
         (lambda ds: ds.laion.to_template("r2_mean", resolution=0), "resolution is in mm"),
         (lambda ds: ds.laion.to_template("r2_mean", reference=3), "reference is an image"),
         (lambda ds: ds.laion.to_template("r2_mean", reference="no.nii"), "reference is an image"),
-        (lambda ds: ds.laion.to_template("r2_mean", transform="dat"), "There are: lta, xfm"),
+        (lambda ds: ds.laion.to_template("r2_mean", transform="dat"), "There are: xfm, lta"),
         (lambda ds: ds.laion.to_template(np.zeros(5)), r"found shape \(5,\)"),
         (lambda ds: ds.isel(voxel=[]).laion.to_template("r2_mean"), "0 voxels"),
         (lambda ds: ds.laion.template_points("here"), r"places \(x, y, z\)"),

@@ -170,6 +170,13 @@ def test_embeddings_follow_the_trials(ds: xr.Dataset, tiny: Tiny, monkeypatch: p
         np.testing.assert_array_equal(batch["embedding"].numpy(), given[batch["trial"].numpy()].astype("f4"))
 
 
+def as_shown(picture: Image.Image) -> np.ndarray:
+    """Return an image over middle grey, the colour of the scanner's screen."""
+    screen = Image.new("RGB", picture.size, (128, 128, 128))
+    screen.paste(picture.convert("RGB"), mask=picture.convert("RGBA").getchannel("A"))
+    return np.asarray(screen)
+
+
 def test_images_and_captions_follow_the_trials(dataset_root: Path) -> None:
     simulated = xr.open_dataset(dataset_root, engine="laion_fmri", subject="sub-03")
     names = pd.read_csv(dataset_root / "stimuli" / "task-images_metadata.csv")["image_name"].tolist()
@@ -178,7 +185,7 @@ def test_images_and_captions_follow_the_trials(dataset_root: Path) -> None:
     stream = to_torch(simulated, batch_size=40, image=True, caption="human")
     with h5py.File(next((dataset_root / "stimuli").glob("*_stimuli.h5"))) as file:
         pixels = {
-            name: np.asarray(Image.open(io.BytesIO(file["images"][row].tobytes())).convert("RGB"))
+            name: as_shown(Image.open(io.BytesIO(file["images"][row].tobytes())))
             for row, name in enumerate(names)
             if name in written
         }
