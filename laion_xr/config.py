@@ -143,19 +143,23 @@ def dataset_initialize(path: str | os.PathLike[str], *, create: bool = False) ->
     TypeError
         Not a path.
     NotALaionDatasetError
-        The folder does not exist (a `FileNotFoundError`).
+        The folder does not exist (a `FileNotFoundError`), or is a file.
     ConfigurationError
-        An address, or a configuration file that is broken or cannot be written.
+        An address, an empty text, or a configuration file that is broken or cannot be written.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
     text = os.fspath(path)
+    if not text.strip():
+        raise ConfigurationError("The data folder is an empty text: expected a path, such as '/data/laion'.")
     if not configuration.is_folder(text):
         raise ConfigurationError(
             f"{text} is an address, and the data are initialized in a folder of this machine; to read from there, "
             f"laion_xr.config.save(data_dir={text!r})."
         )
     folder = Path(text).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise NotALaionDatasetError(f"The data folder {folder} is a file: expected a folder, empty or with data.")
     if create:
         folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():

@@ -145,6 +145,14 @@ class NotStoredWarning(UserWarning):
     """A session was read, and could not be kept in the store as `write_through` asks."""
 
 
+class SecretExposedWarning(UserWarning):
+    """Others could read a file that holds a secret; it was closed to them."""
+
+
+class CacheWarning(UserWarning):
+    """What was read cannot be kept in the cache; the work goes on without it."""
+
+
 class IncompleteDataWarning(UserWarning):
     """Part of the dataset is missing; the rest was opened."""
 

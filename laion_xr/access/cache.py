@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import fsspec
 
 from laion_xr.access.configuration import cache_dir
-from laion_xr.errors import DataNotDownloadedError, LaionXRError, SelectionError
+from laion_xr.errors import CacheWarning, DataNotDownloadedError, LaionXRError, SelectionError
 from laion_xr.location import Codec, FileEntry, Location
 
 T = TypeVar("T")
@@ -174,7 +174,7 @@ class CachedLocation(Location):
             warnings.warn(
                 f"The catalogue cache {self.folder} cannot be written ({error}): opening goes on without it; make "
                 "room, or choose another folder with the environment variable LAION_XR_CACHE.",
-                UserWarning,
+                CacheWarning,
                 stacklevel=2,
             )
 

@@ -180,6 +180,22 @@ def data_dir(must_exist: bool = True) -> str:
     return folder
 
 
+def folder_of(root: str | os.PathLike[str] | None) -> Path:
+    """Return the folder to download into: what is given, else the configured one.
+
+    Raises
+    ------
+    NotALaionDatasetError
+        It is an address.
+    DataDirNotSetError
+        None is given, none configured.
+    """
+    named = os.fspath(root) if root is not None else data_dir(must_exist=False)
+    if not is_folder(named):
+        raise NotALaionDatasetError(f"{named} is an address: expected a folder of this machine to download into.")
+    return Path(named).expanduser().absolute()
+
+
 def cache_dir() -> Path:
     """Return the cache folder: the configured one, or where the system keeps such things."""
     return Path(lookup("cache_dir").value or user_cache_path("laion-xr")).expanduser().absolute()

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from laion_xr.errors import AccessServiceError
+from laion_xr.errors import AccessServiceError, SecretExposedWarning
 
 REQUEST_ID_VARIABLE = "LAION_FMRI_REQUEST_ID"
 _HIDDEN = "<hidden>"
@@ -157,7 +157,7 @@ def _keep_to_owner(handle: int, path: Path) -> None:
     warnings.warn(
         f"{path} holds the request id, which is a secret, and others could read it (mode {mode:04o}): it is now yours "
         "alone (0600). If others use this machine, ask for access anew.",
-        UserWarning,
+        SecretExposedWarning,
         stacklevel=4,
     )
 

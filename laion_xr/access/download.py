@@ -6,18 +6,19 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from laion_xr.access.bucket import BUCKET
-from laion_xr.access.configuration import data_dir, is_folder
+from laion_xr.access.configuration import folder_of as folder_of
+from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.access.fetching import JOBS, MOST_JOBS, DownloadResult, run_plan
 from laion_xr.access.licence import accept_license
-from laion_xr.access.plan import DownloadPlan, count_text, make_plan
+from laion_xr.access.plan import make_plan
 from laion_xr.access.selection import Names, Selection, StimulusSelection, texts
-from laion_xr.errors import IncompleteDataWarning, NotALaionDatasetError, SelectionError, describe_names
+from laion_xr.errors import IncompleteDataWarning, SelectionError, describe_names
 from laion_xr.location import Location
 from laion_xr.progress import byte_bar
+from laion_xr.quantities import count_text
 
 
 def download(
@@ -155,22 +156,6 @@ def download_captions(root: str | os.PathLike[str] | None = None, **options: Any
     return _stimulus_files(root, {"captions": True}, options)
 
 
-def folder_of(root: str | os.PathLike[str] | None) -> Path:
-    """Return the folder to download into: what is given, else the configured one.
-
-    Raises
-    ------
-    NotALaionDatasetError
-        It is an address.
-    DataDirNotSetError
-        None is given, none configured.
-    """
-    named = os.fspath(root) if root is not None else data_dir(must_exist=False)
-    if not is_folder(named):
-        raise NotALaionDatasetError(f"{named} is an address: expected a folder of this machine to download into.")
-    return Path(named).expanduser().absolute()
-
-
 def _stimuli(
     subject: object, stimuli: bool | None, embeddings: bool | Names, segmentations: bool, captions: bool
 ) -> StimulusSelection | None:
@@ -216,7 +201,8 @@ def _warn(result: DownloadResult) -> None:
         )
     if result.refused:
         warnings.warn(
-            f"{count_text(len(result.refused))} may not be read (403) and were skipped: "
+            f"{count_text(len(result.refused), 'file')} may not be read (403) and "
+            f"{'was' if len(result.refused) == 1 else 'were'} skipped: "
             f"{describe_names(_named(result.refused), 3)}.",
             IncompleteDataWarning,
             stacklevel=3,

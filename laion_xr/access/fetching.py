@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from laion_xr.access.bucket import BucketFile, opened
+from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.access.gzips import gzip_problem
-from laion_xr.access.plan import DownloadPlan, count_text, size_text
 from laion_xr.access.selection import session_of
 from laion_xr.access.transfer import Outcome, RefusedError, fetch_file, safe_target
 from laion_xr.errors import CorruptFileError, DataNotDownloadedError, LaionXRError, describe_names
 from laion_xr.listing import FileEntry
+from laion_xr.quantities import count_text, size_text
 
 # Files at once, and the most: an fsspec file system has 32 connections, a long file takes four
 JOBS, MOST_JOBS = 8, 32
 
 Count = Callable[[int], object]
+INTERRUPTED = "Interrupted: what is whole is kept, what is not goes on when the same is run again."
 _LOG = logging.getLogger(__name__)
 
 
@@ -75,8 +77,8 @@ class DownloadResult:
         }
 
     def __repr__(self) -> str:
-        text = f"<laion_xr.DownloadResult: {count_text(len(self.fetched))} ({size_text(self.bytes)}) fetched"
-        text += f" in {self.seconds:.1f} s, {count_text(len(self.present))} here before"
+        text = f"<laion_xr.DownloadResult: {count_text(len(self.fetched), 'file')} ({size_text(self.bytes)}) fetched"
+        text += f" in {self.seconds:.1f} s, {count_text(len(self.present), 'file')} here before"
         held = [f"{subject} {name}" for subject, names in self.plan.held_out.items() for name in names]
         text += f"; held out: {describe_names(held)}" if held else ""
         text += f"; refused: {describe_names(self.refused, 3)}" if self.refused else ""
@@ -138,7 +140,7 @@ def run_plan(
                     one.result()
         except KeyboardInterrupt:
             stop.set()
-            _LOG.warning("interrupted: what is whole is kept, what is not goes on when the same is run again")
+            _LOG.warning(INTERRUPTED)
             raise
         finally:
             if waiting:
@@ -149,7 +151,9 @@ def run_plan(
         first = next(iter(failed.values()))
         also = describe_names(list(failed)[1:], 5)
         more = f" The same befell {len(failed) - 1} more: {also}." if len(failed) > 1 else ""
-        raise type(first)(f"{first}{more} The other {len(result.fetched) + len(result.present)} files are complete.")
+        whole = len(result.fetched) + len(result.present)
+        complete = f"The other {count_text(whole, 'file')} {'is' if whole == 1 else 'are'} complete."
+        raise type(first)(f"{first}{more} {complete}")
     return result
 
 

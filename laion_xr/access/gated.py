@@ -6,7 +6,6 @@ What the service lists is fetched into the layout as any other file is, by `laio
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +16,7 @@ from laion_xr.access import configuration
 from laion_xr.access.agreement import granted
 from laion_xr.access.credentials import Secret
 from laion_xr.access.paths import safe_target
+from laion_xr.access.plan import free_space
 from laion_xr.access.service import AccessService, Grant, SignedFile
 from laion_xr.access.transfer import fetch_file, is_present
 from laion_xr.access.web import AnswerError, Connections, sent
@@ -25,9 +25,9 @@ from laion_xr.errors import (
     CorruptFileError,
     FileAccessError,
     NoSpaceError,
-    NotALaionDatasetError,
 )
 from laion_xr.progress import byte_bar
+from laion_xr.quantities import size_text
 
 # Of what the service lists, what is fetched, and whether there has to be one
 WANTED = {layout.stimulus_path("images"): True, layout.stimulus_path("metadata"): False}
@@ -95,7 +95,7 @@ def download_stimuli(
     >>> laion_xr.download_stimuli("my-data")  # doctest: +SKIP
     {'task-images_stimuli.h5': ..., 'task-images_metadata.csv': ...}
     """
-    folder = _folder(root)
+    folder = configuration.folder_of(root)
     service = AccessService(access_url or configuration.access_url())
     details = {
         "name": name,
@@ -215,13 +215,6 @@ class LinkedSource:
                 yield from _between(answer.blocks(), skipped, end - start)
 
 
-def _folder(root: str | os.PathLike[str] | None) -> Path:
-    named = configuration.data_dir(must_exist=False) if root is None else os.fspath(root)
-    if not configuration.is_folder(named):
-        raise NotALaionDatasetError(f"{named} is an address: expected a folder of this machine to download into.")
-    return Path(named).expanduser().absolute()
-
-
 def _wanted(links: Links) -> list[LinkedSource]:
     by_name = {file.name: file for file in links.files}
     found = []
@@ -239,13 +232,10 @@ def _wanted(links: Links) -> list[LinkedSource]:
 
 def _check_space(folder: Path, files: list[tuple[LinkedSource, Path]]) -> None:
     needed = sum(source.size for source, target in files if not is_present(source, target))
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = free_space(folder)
     if needed > free:
         raise NoSpaceError(
-            f"The images need {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: make room, or choose "
+            f"The images need {size_text(needed)}, and {folder} has {size_text(free)} free: make room, or choose "
             "another folder."
         )
 

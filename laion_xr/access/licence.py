@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from laion_xr.access.configuration import PUBLISHED_ACCESS_URL, STATE_FOLDER, data_dir, is_folder
-from laion_xr.errors import FileAccessError, LicenseNotAcceptedError, NotALaionDatasetError
+from laion_xr.access.configuration import PUBLISHED_ACCESS_URL, STATE_FOLDER, folder_of
+from laion_xr.errors import FileAccessError, LicenseNotAcceptedError
 
 MARKER = "license_accepted"
 ANSWER = "I AGREE"
@@ -52,7 +52,7 @@ def accept_license(root: str | os.PathLike[str] | None = None, *, accept_license
     FileAccessError
         The acceptance cannot be noted in the folder.
     """
-    folder = _folder(root)
+    folder = folder_of(root)
     if is_accepted(folder):
         return
     if not accept_licenses:
@@ -71,13 +71,6 @@ def accept_license(root: str | os.PathLike[str] | None = None, *, accept_license
 def someone_is_there() -> bool:
     """Whether a person can be asked: standard input and output are a terminal."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
-
-
-def _folder(root: str | os.PathLike[str] | None) -> Path:
-    named = data_dir(must_exist=False) if root is None else os.fspath(root)
-    if not is_folder(named):
-        raise NotALaionDatasetError(f"{named} is an address: expected a folder of this machine to download into.")
-    return Path(named).expanduser()
 
 
 def _ask(folder: Path) -> None:

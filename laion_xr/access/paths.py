@@ -33,6 +33,21 @@ def safe_target(root: Path, relative: str) -> Path:
         if folder.is_symlink() and not folder.resolve().is_relative_to(top):
             raise UnsafePathError(
                 f"{folder} is a link that leads out of {root}: {relative!r} would be written elsewhere, and is not "
-                "fetched. Remove the link, or give the folder that it leads to."
+                f"fetched. {_way_out(folder.relative_to(root), folder.resolve())}"
             )
     return root.joinpath(*parts)
+
+
+def _way_out(link: Path, leads_to: Path) -> str:
+    # what is read may lie behind links: only writing through them is refused
+    depth = len(link.parts)
+    if leads_to.parts[-depth:] == link.parts:
+        other = leads_to.parents[depth - 1]
+        return (
+            f"Download it with {str(other)!r} as the data folder: it comes to where the link leads, and is read through"
+            " the link."
+        )
+    return (
+        f"Let the link lead to a folder '{link.as_posix()}' in a folder of the other disk, and download with that "
+        "folder as the data folder; what is read may lie behind links. Or remove the link."
+    )

@@ -1,18 +1,16 @@
-"""What a download would do: which files, how many bytes, whether they fit, what is here, what is held back."""
+"""How a download is planned: the bucket is listed, and the folder looked at, before anything is fetched."""
 
 from __future__ import annotations
 
-import html
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from laion_xr import layout
 from laion_xr.access.bucket import held_out, listed, top_files
+from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.access.partial import RECORD, beside, recorded_bytes
 from laion_xr.access.paths import safe_target
 from laion_xr.access.selection import (
@@ -29,124 +27,12 @@ from laion_xr.access.selection import (
 )
 from laion_xr.errors import (
     FileAccessError,
-    NoSpaceError,
     SelectionError,
     SubjectNotFoundError,
     describe_names,
     did_you_mean,
 )
 from laion_xr.location import FileEntry, Location
-
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-@dataclass(frozen=True)
-class DownloadPlan:
-    """What a download would do.
-
-    Attributes
-    ----------
-    source
-        Where the files come from.
-    root
-        Folder that they go to.
-    files
-        What is to be fetched, in this order.
-    present
-        What was asked for and is here, with the size that it should have.
-    held_out
-        Subject -> sessions that are listed and not given to the public.
-    partial_bytes
-        How much of `files` an earlier download has left here already.
-    free
-        Free space where `root` is, in bytes.
-    """
-
-    source: Location
-    root: Path
-    files: tuple[FileEntry, ...]
-    present: tuple[FileEntry, ...]
-    held_out: dict[str, tuple[str, ...]]
-    partial_bytes: int
-    free: int
-
-    @property
-    def bytes(self) -> int:
-        """Bytes to fetch."""
-        return sum(file.size for file in self.files) - self.partial_bytes
-
-    @property
-    def fits(self) -> bool:
-        """Whether there is room for them."""
-        return self.bytes <= self.free
-
-    @property
-    def kinds(self) -> dict[str, tuple[int, int]]:
-        """Kind of file -> how many are to be fetched, and their bytes."""
-        found: dict[str, tuple[int, int]] = {}
-        for file in self.files:
-            n, size = found.get(kind_of(file.path), (0, 0))
-            found[kind_of(file.path)] = (n + 1, size + file.size)
-        return found
-
-    def require_room(self) -> None:
-        """Raise where there is no room.
-
-        Raises
-        ------
-        NoSpaceError
-            The message has both numbers.
-        """
-        if not self.fits:
-            raise NoSpaceError(
-                f"The download does not fit: it needs {size_text(self.bytes)} in {self.root}, and "
-                f"{size_text(self.free)} are free there. Choose less (session=, include=), make room, or give another "
-                "folder; nothing was fetched."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON has it."""
-        return {
-            "source": self.source.url,
-            "root": str(self.root),
-            "files": [{"path": f.path, "size": f.size, "kind": kind_of(f.path)} for f in self.files],
-            "n_files": len(self.files),
-            "bytes": self.bytes,
-            "present": [f.path for f in self.present],
-            "held_out": {subject: list(names) for subject, names in self.held_out.items()},
-            "free": self.free,
-            "fits": self.fits,
-        }
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return what the plan says, label by label."""
-        found = [
-            ("from", self.source.url),
-            ("to", str(self.root)),
-            ("to fetch", f"{count_text(len(self.files))}, {size_text(self.bytes)}"),
-        ]
-        found += [(f"  {kind}", f"{count_text(n)}, {size_text(size)}") for kind, (n, size) in self.kinds.items()]
-        if self.partial_bytes:
-            found.append(("begun", f"{size_text(self.partial_bytes)} of an earlier download are used"))
-        if self.present:
-            found.append(("here", f"{count_text(len(self.present))}, {size_text(sum(f.size for f in self.present))}"))
-        for subject, sessions in self.held_out.items():
-            found.append(("held out", f"{subject}: {', '.join(sessions)} (not given to the public; skipped)"))
-        room = "" if self.fits else ": does not fit"
-        return [*found, ("free", f"{size_text(self.free)}{room}")]
-
-    def __repr__(self) -> str:
-        rows = self.rows()
-        width = max(len(label) for label, _ in rows)
-        return "\n".join(["<laion_xr.DownloadPlan>", *(f"{label:<{width}}  {text}" for label, text in rows)])
-
-    def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label.strip())}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for label, text in self.rows()
-        )
-        return f"<table><caption>laion_xr.DownloadPlan</caption>{cells}</table>"
 
 
 def make_plan(
@@ -222,32 +108,20 @@ def layout_subject(path: str) -> str:
     return next((part for part in path.split("/") if layout.is_subject(part)), "")
 
 
-def size_text(n_bytes: int) -> str:
-    """Return a number of bytes as people read it, in decimal units."""
-    value, unit = float(n_bytes), UNITS[0]
-    for unit in UNITS:
-        if value < 999.5 or unit == UNITS[-1]:
-            break
-        value /= 1000
-    return f"{value:.3g} {unit}" if value < 999.5 else f"{value:,.0f} {unit}"
-
-
-def count_text(n: int) -> str:
-    """Return a number of files."""
-    return f"{n:,} file{'' if n == 1 else 's'}"
-
-
 def _subjects(source: Location, subject: object) -> list[str]:
     names = texts("subject", subject) or ()
     if names != (ALL,):
         return list(dict.fromkeys(layout.subject_name(name) for name in names))
     found = [name for name in source.folders(layout.BETAS_DIR) if layout.is_subject(name)]
     if not found:
-        raise SubjectNotFoundError(
-            f"There is no subject in {source.show(layout.BETAS_DIR)}: expected folders such as 'sub-03'; check the "
-            "address."
-        )
+        raise _no_subject(source)
     return found
+
+
+def _no_subject(source: Location) -> SubjectNotFoundError:
+    return SubjectNotFoundError(
+        f"There is no subject in {source.show(layout.BETAS_DIR)}: expected folders such as 'sub-03'; check the address."
+    )
 
 
 def _folders(subject: str, selection: Selection) -> list[str]:
@@ -259,6 +133,8 @@ def _require_known(source: Location, subjects: Sequence[str], found: dict[str, l
     for name in subjects:
         if not any(files for folder, files in found.items() if f"/{name}" in f"/{folder}"):
             known = [n for n in source.folders(layout.BETAS_DIR) if layout.is_subject(n)]
+            if not known:
+                raise _no_subject(source)
             raise SubjectNotFoundError(f"{source.url}: {did_you_mean('Subject', name, known)}")
 
 

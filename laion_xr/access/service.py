@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from laion_xr.access.credentials import Secret
+from laion_xr.access.credentials import REQUEST_ID_VARIABLE, Secret, request_id_path
 from laion_xr.access.web import AnswerError, is_private, sent
 from laion_xr.errors import (
     AccessNotFoundError,
@@ -239,7 +239,8 @@ def _refusal(url: str, status: int, reason: str, answer: object, secret: Secret 
     if status == 404 and secret is not None:
         return AccessNotFoundError(
             f"The access service {url} does not know this request id (HTTP 404): it is mistyped, has expired, or is of "
-            "another service. Ask for access anew: remove the kept id, and give the applicant's details."
+            f"another service. Ask for access anew: unset {REQUEST_ID_VARIABLE} if it is set, remove "
+            f"{request_id_path()}, and give the applicant's details."
         )
     if status == 422 and isinstance(detail, Sequence) and not isinstance(detail, str):
         return AccessServiceError(f"The access service did not take the request: {_fields(detail, secret)}.")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 from nibabel.spatialimages import SpatialImage
 
-from laion_xr.errors import SelectionError
+from laion_xr.errors import SelectionError, closest
 from laion_xr.schema import SUBJECT, VOXEL
 from laion_xr.stimuli.root import CACHE, ROOT
 from laion_xr.voxels import Grid, to_volume
@@ -99,7 +99,9 @@ def voxel_values(obj: xr.Dataset | xr.DataArray, values: Any = None) -> xr.DataA
         values = obj
     if isinstance(values, str):
         if values not in obj.coords and not (isinstance(obj, xr.Dataset) and values in obj):
-            raise SelectionError(f"There is no variable {values!r} here.")
+            near = closest(values, [str(n) for n in (obj.variables if isinstance(obj, xr.Dataset) else obj.coords)])
+            hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+            raise SelectionError(f"There is no variable {values!r} here.{hint}")
         values = obj[values]
     if isinstance(values, SpatialImage):
         raise SelectionError("Expected values on the voxel axis, found an image: take them out of it with .masker().")
@@ -179,13 +181,23 @@ def to_nifti(
     found = voxel_values(obj, values)
     grid, affine = geometry(obj)
     volume = to_volume(found.transpose(..., VOXEL).values, found.coords[VOXEL].values, grid, fill)
-    if volume.dtype in (np.float64, np.int64):
-        volume = volume.astype(np.float32 if volume.dtype.kind == "f" else np.int32)
-    image = nib.Nifti1Image(volume, affine)
+    image = nib.Nifti1Image(nifti_type(volume), affine)
     image.header.set_xyzt_units("mm")
     if path is not None:
         _save(image, Path(path))
     return image
+
+
+def nifti_type(volume: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Return a volume in a type that programs read from NIfTI: float32; int32, or float64 for what it cannot hold."""
+    kind, size = volume.dtype.kind, volume.dtype.itemsize
+    if kind == "f" and size != 4:
+        return volume.astype(np.float32)
+    if kind in "iu" and size == 8:
+        limits = np.iinfo(np.int32)
+        fits = not volume.size or (volume.min() >= limits.min and volume.max() <= limits.max)
+        return volume.astype(np.int32 if fits else np.float64)
+    return volume
 
 
 def _save(image: nib.Nifti1Image, path: Path) -> None:

@@ -16,7 +16,6 @@ Name = Annotated[
 
 config_app = typer.Typer(
     name="config",
-    help="Show and change the configuration: the data folder, the store, the cache folder, the access service.",
     invoke_without_command=True,
     rich_markup_mode="markdown",
     epilog=examples("laion-xr config", "laion-xr config set data_dir my-data", "laion-xr config get store"),
@@ -26,9 +25,11 @@ app.add_typer(config_app)
 
 @config_app.callback()
 def config(context: typer.Context, json: Json = False, debug: Debug = False) -> None:
-    """Show every setting, and where it comes from; `set`, `get`, `unset` and `path` do what they say.
+    """Show and change the configuration: the data folder, the store, the cache folder, the access service.
 
-    From the strongest: the environment (LAION_XR_DATA_DIR, LAION_XR_STORE, LAION_XR_CACHE, LAION_XR_ACCESS_URL), the
+    Without a command: every setting, and where it comes from.
+
+    The strongest first: the environment (LAION_XR_DATA_DIR, LAION_XR_STORE, LAION_XR_CACHE, LAION_XR_ACCESS_URL), the
     configuration file, what users of the published loader have (LAION_FMRI_ROOT, LAION_FMRI_DATA, its config.json).
     """
     if context.invoked_subcommand is None:

@@ -7,6 +7,7 @@ import typer
 from laion_xr import config
 from laion_xr.access.configuration import KEYS, check_key, is_folder, read_file
 from laion_xr.cli.screen import FAILED, NONE, emit_json, line, plain_table, stderr, stdout
+from laion_xr.errors import ConfigurationError
 
 
 def show(as_json: bool) -> None:
@@ -35,6 +36,8 @@ def get(name: str) -> None:
 def change(name: str, value: str, create: bool) -> None:
     """Keep a setting in the file; say so where something stronger hides it."""
     check_key(name)
+    if not value.strip():
+        raise ConfigurationError(f"{name} needs a value, found none; `laion-xr config unset {name}` removes it.")
     if name == "data_dir" and is_folder(value):
         config.dataset_initialize(value, create=create)
     else:

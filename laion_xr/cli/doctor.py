@@ -23,8 +23,8 @@ from laion_xr.access.partial import LOCK, PARTIAL, target_of
 from laion_xr.access.plan import free_space, layout_subject
 from laion_xr.access.selection import session_of
 from laion_xr.cli.info import options
-from laion_xr.cli.screen import FAILED, count_text, emit_json, line, size_text, stderr
-from laion_xr.errors import DataDirNotSetError, LaionXRError, NotALaionDatasetError, StoreError
+from laion_xr.cli.screen import FAILED, count_text, emit_json, line, size_text, spelled, stderr
+from laion_xr.errors import DataDirNotSetError, LaionXRError, NotALaionDatasetError, SelectionError, StoreError
 from laion_xr.inventory import root_report
 from laion_xr.listing import FileEntry
 from laion_xr.location import Location
@@ -111,7 +111,7 @@ def examine(root: str | None, store: str | None, deep: bool = False, source: Loc
 
 def show(found: Checkup) -> None:
     """Print what was found."""
-    line("laion-xr " + ", ".join(f"{name} {text}" for name, text in found.versions.items()), "dim")
+    line(", ".join(f"{name} {text}" for name, text in found.versions.items()), "dim")
     here = [name for name, there in found.extras.items() if there]
     absent = [name for name, there in found.extras.items() if not there]
     line(f"extras  {', '.join(here) or 'none'}" + (f" (not installed: {', '.join(absent)})" if absent else ""))
@@ -135,7 +135,12 @@ def show(found: Checkup) -> None:
 def _examine_folder(found: Checkup, root: Path, deep: bool, source: Location | None) -> None:
     if not root.is_dir():
         todo = f"laion-xr download {shlex.quote(str(root))} --subject sub-03"
-        found.broken.append(Finding(str(root), "the folder is not there.", todo))
+        if root.exists():
+            found.broken.append(
+                Finding(str(root), "it is a file, and no folder.", "laion-xr config set data_dir FOLDER")
+            )
+        else:
+            found.broken.append(Finding(str(root), "the folder is not there.", todo))
         return
     found.free = free_space(root)
     if found.free < LITTLE_SPACE:
@@ -194,7 +199,8 @@ def _damaged(root: Path, files: Sequence[FileEntry], deep: bool) -> Iterator[Fin
         elif file.size == 0:
             yield Finding(file.path, "it is empty.", todo)
         elif file.size < _POINTER_MOST and (error := pointer_error(path.read_bytes(), file.path)) is not None:
-            yield Finding(file.path, str(error), todo)
+            text = str(error).removeprefix(f"{file.path} is ")
+            yield Finding(file.path, f"it is {text}", todo)
         elif file.path.endswith(".gz") and (problem := gzip_problem(path, deep)) is not None:
             yield Finding(file.path, f"{problem}.", todo)
 
@@ -202,8 +208,11 @@ def _damaged(root: Path, files: Sequence[FileEntry], deep: bool) -> Iterator[Fin
 def _other_than_bucket(root: Path, files: Sequence[FileEntry], source: Location, known: set[str]) -> Iterator[Finding]:
     here = {file.path: file.size for file in files}
     folders = sorted({"/".join(path.split("/")[:3]) for path in here if layout_subject(path)} | {layout.STIMULI_DIR})
-    for folder in folders:
-        for file in listed(source, folder):
+    listings = [listed(source, folder) for folder in folders]
+    if not any(listings):
+        raise SelectionError(f"There is nothing to compare with in {source.url}: it has none of the folders of {root}.")
+    for rows in listings:
+        for file in rows:
             size = here.get(file.path)
             if size is not None and size != file.size and file.path not in known:
                 text = f"it has {size:,} bytes, and {file.size:,} in {source.url}."
@@ -220,7 +229,7 @@ def _examine_store(found: Checkup) -> None:
     try:
         info = store_info(found.store, root)
     except StoreError as error:
-        found.broken.append(Finding(found.store, str(error), todo))
+        found.broken.append(Finding(found.store, spelled(str(error)), todo))
         return
     except LaionXRError as error:
         found.broken.append(Finding(found.store, str(error), f"laion-xr store info {shlex.quote(found.store)}"))

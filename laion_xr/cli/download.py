@@ -12,8 +12,9 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from laion_xr.access import download as library
+from laion_xr.access.download_plan import DownloadPlan
+from laion_xr.access.fetching import INTERRUPTED as GO_ON
 from laion_xr.access.fetching import DownloadResult
-from laion_xr.access.plan import DownloadPlan
 from laion_xr.cli.info import options
 from laion_xr.cli.screen import INTERRUPTED, count_text, emit_json, line, size_text, stderr
 
@@ -79,8 +80,13 @@ def fetched(root: str | None, given: Given, **wanted: Any) -> DownloadPlan | Dow
             with bar(given.progress and not given.dry_run) as (started, count):
                 return library.download(root, **call, count=count, planned=started)
         except KeyboardInterrupt:
-            line("Interrupted: what is whole is kept. Run it again to go on.", "yellow", stderr())
-            raise typer.Exit(INTERRUPTED) from None
+            raise interrupted() from None
+
+
+def interrupted() -> typer.Exit:
+    """Say how to go on after Ctrl-C, and return what leaves the program."""
+    line(GO_ON, "yellow", stderr())
+    return typer.Exit(INTERRUPTED)
 
 
 def show_plan(plan: DownloadPlan) -> None:
@@ -104,14 +110,19 @@ def bar(shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[[int], No
     """Show a bar of bytes: two functions, one told the total when it begins, one told the bytes that come."""
     console = stderr()
     columns = (TextColumn("download"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not shown or not console.is_terminal) as progress:
-        task = progress.add_task("download", total=None, start=False, visible=False)
+    progress = Progress(*columns, console=console, disable=not shown or not console.is_terminal)
+    task = progress.add_task("download", total=None, start=False)
 
-        def started(total: int) -> None:
-            progress.update(task, total=total, visible=True)
-            progress.start_task(task)
+    def started(total: int) -> None:
+        progress.update(task, total=total)
+        progress.start_task(task)
+        progress.start()
 
+    try:
+        # not before: it would draw over what is asked at the terminal, such as the licence
         yield started, lambda n: progress.advance(task, n)
+    finally:
+        progress.stop()
 
 
 @contextmanager
@@ -119,6 +130,8 @@ def logged(verbose: bool) -> Iterator[None]:
     """Print what the package logs: warnings always, so that nothing hangs without a word."""
     logger = logging.getLogger("laion_xr")
     handler = RichHandler(console=stderr(), show_time=False, show_path=False, show_level=False, markup=False)
+    # said by the command itself, also where nothing had begun
+    handler.addFilter(lambda record: record.msg != GO_ON)
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)

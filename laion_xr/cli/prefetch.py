@@ -36,6 +36,9 @@ def run(
         found["catalogue"] = keep_catalogue(place, given, subjects)
     elif sessions:
         raise SelectionError("--session needs --subject: give whose sessions are wanted.")
+    if not given.json:
+        # now: where a split file then cannot be had, this is here all the same
+        show(found)
     with stderr().status("Fetching split files ..."):
         found["splits"] = sum(find_split(name, pool).is_file() for pool, name in map(_pool_and_name, registry()))
     if surface:
@@ -43,8 +46,7 @@ def run(
     if given.json:
         emit_json(found)
         return
-    for sentence in summary(found):
-        line(sentence)
+    line(f"{count_text(found['splits'], 'split file')} in {found['cache']} (LAION_XR_CACHE, if the jobs have another)")
 
 
 def keep_catalogue(address: str, given: Given, subjects: list[str] | None) -> list[str]:
@@ -83,22 +85,16 @@ def fetch_surface() -> str:
     return "fsaverage5"
 
 
-def summary(found: dict[str, Any]) -> list[str]:
-    """Return what is here now, and how jobs use it."""
-    said = [
-        f"{count_text(found['splits'], 'split file')} in {found['cache']} (LAION_XR_CACHE, if the jobs have another)"
-    ]
+def show(found: dict[str, Any]) -> None:
+    """Print what of the data is here now, and how jobs use it."""
     if "download" in found:
         done = found["download"]
-        said.append(
-            f"{count_text(len(done['fetched']), 'file')} fetched ({size_text(done['bytes'])}), {len(done['present'])} "
-            f"here before; {done['root']}"
-        )
+        came = f"{count_text(len(done['fetched']), 'file')} fetched ({size_text(done['bytes'])})"
+        line(f"{came}, {len(done['present']):,} here before; {done['root']}")
     if "catalogue" in found:
-        said.append(
+        line(
             f"The catalogue of {', '.join(found['catalogue'])}: open with cache_catalog='offline'; betas need a store."
         )
-    return said
 
 
 def _pool_and_name(key: str) -> tuple[str, str]:

@@ -16,17 +16,30 @@ from rich.table import Table
 from rich.text import Text
 
 from laion_xr.errors import (
+    CacheWarning,
     ClampedWarning,
     IncompleteDataWarning,
     LaionXRError,
     NotStoredWarning,
     ReadCostWarning,
+    SecretExposedWarning,
     StaleStoreWarning,
 )
+from laion_xr.quantities import UNKNOWN
+from laion_xr.quantities import count_text as count_text
+from laion_xr.quantities import size_text as size_text
 
 FAILED, INTERRUPTED = 1, 130
-OWN_WARNINGS = (ClampedWarning, IncompleteDataWarning, NotStoredWarning, ReadCostWarning, StaleStoreWarning)
-NONE = "-"  # an empty cell
+OWN_WARNINGS = (
+    CacheWarning,
+    ClampedWarning,
+    IncompleteDataWarning,
+    NotStoredWarning,
+    ReadCostWarning,
+    SecretExposedWarning,
+    StaleStoreWarning,
+)
+NONE = UNKNOWN  # an empty cell
 
 # Errors speak Python; these are the same words on the command line
 SPELLINGS = {
@@ -39,6 +52,13 @@ SPELLINGS = {
     "ingest with update=True": "ingest without --no-update",
     "update=False": "--no-update",
     "memory=": "--memory ",
+    "subject='sub-03'": "--subject sub-03",
+    "embeddings=True": "--embeddings all",
+    "segmentations=True": "--segmentations",
+    "captions=True": "--captions",
+    "dry_run=True": "--dry-run",
+    "session=, include=": "--session, --include",
+    "include=": "--include ",
     "laion_xr.ingest": "laion-xr ingest",
     "give root, the dataset": "give ROOT, the dataset",
 }
@@ -67,22 +87,6 @@ def paragraph(text: str) -> None:
 def emit_json(data: object) -> None:
     """Print data as JSON to standard output; NaN becomes null, which every parser knows."""
     typer.echo(json.dumps(_plain(data), indent=2, allow_nan=False))
-
-
-def size_text(n_bytes: int) -> str:
-    """Return a number of bytes as people read it: `"1.15 GB"` (decimal units, three digits)."""
-    value, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 999.5 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    digits = 0 if units[0] == "B" else max(0, 2 - math.floor(math.log10(max(value, 1))))
-    return f"{value:.{digits}f} {units[0]}"
-
-
-def count_text(n: int | None, noun: str = "") -> str:
-    """Return a count with separators, and its noun in the plural where it is not one: `"1,044 trials"`."""
-    if n is None:
-        return NONE
-    return f"{n:,} {noun}{'' if n == 1 else 's'}" if noun else f"{n:,}"
 
 
 def plain_table(title: str, *columns: str) -> Table:
@@ -136,13 +140,20 @@ def reporting(debug: bool = False) -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """Print an error in red and leave with code 1."""
-    for python, shell in SPELLINGS.items():
-        message = message.replace(python, shell)
-    line(f"Error: {' '.join(message.split())}", "bold red", stderr())
+    line(f"Error: {' '.join(spelled(message).split())}", "bold red", stderr())
     raise typer.Exit(FAILED)
 
 
+def spelled(message: str) -> str:
+    """Return a message of the package in the words of the command line."""
+    for python, shell in SPELLINGS.items():
+        message = message.replace(python, shell)
+    return message
+
+
 def _note(usual: Any) -> Any:
+    said = set[str]()
+
     def show(
         message: Warning | str,
         category: type[Warning],
@@ -152,7 +163,10 @@ def _note(usual: Any) -> Any:
         text: str | None = None,
     ) -> None:
         if issubclass(category, OWN_WARNINGS):
-            line(f"Note: {message}", "yellow", stderr())
+            # once: what is wrong with a folder is said for each of its files
+            if str(message) not in said:
+                said.add(str(message))
+                line(f"Note: {message}", "yellow", stderr())
         else:
             usual(message, category, filename, lineno, file, text)
 

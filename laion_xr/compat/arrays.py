@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from laion_xr import layout
+from laion_xr.catalog import SubjectCatalog
 from laion_xr.compat import regions
 from laion_xr.compat._paths import anatomical_stem, subject_map_stem
 from laion_xr.compat.files import Mask, SubjectFiles
 from laion_xr.compat.regions import Query
 from laion_xr.errors import SelectionError
 from laion_xr.labels import warn_of_fraction
+from laion_xr.masks import VoxelAxis
 from laion_xr.readers.volumes import read_mask
 from laion_xr.schema import TRIAL, VOXEL
 
@@ -125,11 +127,14 @@ class SubjectArrays:
             raise SelectionError(f"stimuli must be 'shared' or 'unique', found {stimuli!r}.")
         if nc_threshold is not None:
             warn_of_fraction(nc_threshold)
-        wanted = self._wanted(roi, mask, mask_source)
+        # listed once: a subject has hundreds of files
+        catalog = self._files.catalog()
+        wanted = self._wanted(roi, mask, mask_source, catalog)
         if not sessions:
             return {}
         names = {given: layout.session_name(given) for given in sessions}
-        ds = self._files.dataset(mask_source, list(names.values()))
+        axis = self._files.axis(mask_source, catalog)
+        ds = self._files.dataset(mask_source, list(names.values()), catalog)
         labels, images = ds["session"].values, ds["stimulus"].values
         picked = {}
         for given, name in names.items():
@@ -141,18 +146,20 @@ class SubjectArrays:
                 trials = trials[shared if stimuli == "shared" else ~shared]
             voxels = wanted
             if nc_threshold is not None:
-                enough = self.get_noise_ceiling(session=name, mask_source=mask_source) >= nc_threshold
+                enough = self._session_ceiling(name, axis) >= nc_threshold
                 voxels = enough if wanted is None else wanted & enough
             chosen = ds["betas"].isel({TRIAL: trials})
             picked[given] = (chosen if voxels is None else chosen.isel({VOXEL: np.flatnonzero(voxels)})).data
         (found,) = da.compute(picked)
         return dict(found)
 
-    def _wanted(self, roi: Query | None, mask: Array | None, mask_source: str) -> Mask | None:
+    def _wanted(
+        self, roi: Query | None, mask: Array | None, mask_source: str, catalog: SubjectCatalog | None = None
+    ) -> Mask | None:
         """Return which voxels of the axis an ROI or a mask names; None for all."""
         if roi is None and mask is None:
             return None
-        catalog = self._files.catalog()
+        catalog = self._files.catalog() if catalog is None else catalog
         axis = self._files.axis(mask_source, catalog)
         if roi is not None:
             return regions.roi_mask(catalog, roi, axis)
@@ -200,12 +207,14 @@ class SubjectArrays:
         found = {}
         for name in asked if isinstance(asked, (list, tuple)) else [asked]:
             if session is None:
-                stem = subject_map_stem(self._files.subject, name)
+                values = self._files.values(subject_map_stem(self._files.subject, name), axis)
             else:
-                stem = layout.session_path(self._files.subject, layout.session_name(name), "noise_ceiling", "")
-            values = self._files.values(stem, axis)
+                values = self._session_ceiling(layout.session_name(name), axis)
             found[name] = values if wanted is None else values[wanted]
         return found if isinstance(asked, (list, tuple)) else found[asked]
+
+    def _session_ceiling(self, session: str, axis: VoxelAxis) -> Betas:
+        return self._files.values(layout.session_path(self._files.subject, session, "noise_ceiling", ""), axis)
 
     def get_trial_info(self, session: Sessions) -> Any:
         """Return the trial table of a session as it is in its file, or a dict of them for a list.

@@ -11,11 +11,15 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from laion_xr import layout
 from laion_xr.access import configuration, gated, licence
 from laion_xr.access import download as access
 from laion_xr.access.agreement import granted
+from laion_xr.access.fetching import run_plan
+from laion_xr.access.selection import AVERAGES
 from laion_xr.access.service import AccessService
 from laion_xr.compat import discovery
+from laion_xr.compat.raw_files import raw_plan
 from laion_xr.compat.subject import resolve_subject_id
 from laion_xr.errors import SelectionError
 
@@ -25,6 +29,7 @@ __all__ = [
     "download",
     "download_captions",
     "download_embeddings",
+    "download_raw",
     "download_segmentations",
     "download_stimuli",
     "request_stimulus_access",
@@ -46,10 +51,11 @@ def download(
     suffix: Names = None,
     extension: Names = None,
     include_stimuli: bool = False,
-    include_embeddings: bool = False,
+    include_embeddings: bool | Names = False,
     include_freesurfer: bool = False,
     include_anatomical: bool = False,
     n_jobs: int = 1,
+    include_raw: bool = False,
 ) -> Any:
     """Download a subject into the configured data folder, narrowed by the entities of its files' names.
 
@@ -66,11 +72,13 @@ def download(
     include_stimuli
         The images too, which are gated: see `download_stimuli`.
     include_embeddings
-        The embeddings of all models.
+        The embeddings of all models, or the names of some.
     include_freesurfer, include_anatomical
-        The FreeSurfer reconstruction; T1w, T2w and the masks.
+        The FreeSurfer reconstruction; T1w, T2w and the masks. The entities do not narrow them.
     n_jobs
         Files at once.
+    include_raw
+        The raw BIDS tree of the subject, or of the sessions: see `download_raw`. Hundreds of GB.
 
     Raises
     ------
@@ -82,6 +90,9 @@ def download(
     if tasks is not None and _TASK not in {name.removeprefix("task-") for name in tasks}:
         raise SelectionError(f"task={task!r}: the files of the derivatives are of task-{_TASK}.")
     endings = _values(extension)
+    jobs = _jobs(n_jobs)
+    # suffix="statmap" would leave every T1w and every surface out: they come apart then
+    narrowed = any(value is not None for value in (space, desc, stat, suffix))
     done = access.download(
         None,
         wanted,
@@ -91,15 +102,66 @@ def download(
         stat=_values(stat),
         space=_values(space),
         suffix=_values(suffix),
-        anatomical=include_anatomical,
-        surfaces=include_freesurfer,
+        anatomical=include_anatomical and not narrowed,
+        surfaces=include_freesurfer and not narrowed,
         embeddings=include_embeddings,
-        n_jobs=_jobs(n_jobs),
+        n_jobs=jobs,
         source=discovery.bucket(),
     )
+    if narrowed and (include_anatomical or include_freesurfer):
+        access.download(
+            None,
+            wanted,
+            include=f"{layout.ANATOMICAL_DIR}/*",
+            anatomical=include_anatomical,
+            surfaces=include_freesurfer,
+            stimuli=False,
+            n_jobs=jobs,
+            source=discovery.bucket(),
+        )
+    sessions = [name for name in _values(ses) or () if name != AVERAGES] or None
+    if include_raw and (ses is None or sessions):  # the averages have no raw files
+        download_raw(wanted, ses=sessions, task=task, n_jobs=jobs)
     if include_stimuli:
         download_stimuli()
     return done
+
+
+def download_raw(
+    subject: str,
+    ses: Names = None,
+    task: Names = None,
+    run: Names = None,
+    echo: Names = None,
+    part: Names = None,
+    suffix: Names = None,
+    extension: Names = None,
+    n_jobs: int = 1,
+) -> Any:
+    """Download raw BIDS files of a subject: events, BOLD, single-band references, field maps. Hundreds of GB in all.
+
+    Parameters
+    ----------
+    subject, ses, n_jobs
+        As in `download`.
+    task, run, echo, part, suffix, extension
+        Values of entities, and endings; a file without the entity passes.
+
+    Raises
+    ------
+    SelectionError
+        No raw file answers to these filters.
+    LicenseNotAcceptedError, NoSpaceError, UnreachableError
+        As `laion_xr.download`.
+    """
+    entities = {"task": task, "run": run, "echo": echo, "part": part, "suffix": suffix}
+    source = discovery.bucket()
+    subjects = discovery.get_subjects() if subject == "all" else [resolve_subject_id(subject)]
+    filters = {name: values for name, value in entities.items() if (values := _values(value)) is not None}
+    plan = raw_plan(source, access.folder_of(None), subjects, _values(ses), filters, _values(extension))
+    plan.require_room()
+    licence.accept_license(plan.root)
+    return run_plan(plan, _jobs(n_jobs))
 
 
 def download_stimuli(data_dir: Folder = None, server_url: str | None = None) -> Any:

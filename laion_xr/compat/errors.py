@@ -15,3 +15,7 @@ __all__ = [
     "StimuliNotDownloadedError",
     "SubjectNotFoundError",
 ]
+
+
+class SubjectNameTypeError(SubjectNotFoundError, TypeError):
+    """A subject that is not named by a string: the published code has a TypeError, its documentation the other."""

@@ -82,7 +82,7 @@ class SubjectFiles:
             self._axes[source, entry] = voxel_axis(catalog, source)
         return self._axes[source, entry]
 
-    def dataset(self, mask_source: str, sessions: Sequence[str]) -> xr.Dataset:
+    def dataset(self, mask_source: str, sessions: Sequence[str], catalog: SubjectCatalog | None = None) -> xr.Dataset:
         """Return the lazy betas, from the configured store where it has them; these sessions are among its trials.
 
         Raises
@@ -90,7 +90,7 @@ class SubjectFiles:
         DataNotDownloadedError
             The betas of one of the sessions, or the mask, are not there.
         """
-        catalog = self.catalog()
+        catalog = self.catalog() if catalog is None else catalog
         self.axis(mask_source, catalog)
         store = store_dir()
         state = f"{catalog.fingerprint} {store}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from laion_xr import layout
 from laion_xr.compat.config import get_data_dir
@@ -112,3 +113,12 @@ class Group:
             )
             for name, subject in self
         }
+
+    def get_shared_stimulus_metadata(self) -> pd.DataFrame:
+        """Return the stimulus metadata of the shared images, a row an image."""
+        table = self[0].get_stimulus_metadata()
+        return table[table["unique_or_shared"] == "shared"].reset_index(drop=True)
+
+    def get_shared_images(self, format: str = "pil") -> Any:
+        """Return the shared images, in the order of `get_shared_stimulus_metadata`; see `Subject.get_images`."""
+        return self[0].get_images("shared", format)

@@ -11,7 +11,10 @@ import pandas as pd
 from laion_xr import layout
 from laion_xr.compat.anatomy import SubjectAnatomy
 from laion_xr.compat.config import get_data_dir
+from laion_xr.compat.errors import SubjectNameTypeError
 from laion_xr.compat.files import SubjectFiles
+from laion_xr.compat.pictures import SubjectPictures
+from laion_xr.compat.raw import SubjectRaw
 from laion_xr.compat.stimuli import StimulusTables
 from laion_xr.compat.trialwise import (
     TrialCaptions,
@@ -37,7 +40,7 @@ def load_subject(subject: str) -> Subject:
     Raises
     ------
     TypeError
-        Not a string.
+        Not a string; it is a `SubjectNotFoundError` too, as the published documentation has it.
     SubjectNotFoundError
         An empty name.
     DataDirNotSetError
@@ -64,13 +67,15 @@ def load_subject(subject: str) -> Subject:
 def resolve_subject_id(subject: str) -> str:
     """Return `"sub-03"` for `"sub-03"` or `"03"`; raises as `load_subject`."""
     if not isinstance(subject, str):
-        raise TypeError(f"subject must be a string such as 'sub-01' or '01'; got {type(subject).__name__}.")
+        raise SubjectNameTypeError(
+            f"subject must be a string such as 'sub-01' or '01': found {subject!r}, a {type(subject).__name__}."
+        )
     if not subject or subject == "sub-":
         raise SubjectNotFoundError(f"A subject has a name, such as 'sub-03' or '03': found {subject!r}.")
     return layout.subject_name(subject)
 
 
-class Subject(SubjectAnatomy):
+class Subject(SubjectAnatomy, SubjectRaw, SubjectPictures):
     """The files of one subject as NumPy arrays and tables; each call reads what it returns and no more.
 
     Voxels are those of the brain mask in C order of the grid. Every method that has `mask_source` takes

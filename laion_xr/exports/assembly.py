@@ -9,7 +9,7 @@ import xarray as xr
 
 from laion_xr.analysis.features import betas_of
 from laion_xr.errors import SelectionError, describe_names
-from laion_xr.exports.attributes import attributes_of, plain
+from laion_xr.exports.attributes import attributes_of, plain, without_local_root
 from laion_xr.indexes import index_labels
 from laion_xr.lazy.variable import lazy_variable
 from laion_xr.schema import STIMULUS, SUBJECT, TRIAL, VOXEL
@@ -43,7 +43,8 @@ def to_assembly(obj: xr.Dataset | xr.DataArray, *, subject: str | None = None) -
         The betas, NaN kept. On `presentation`: `stimulus_id`, and of single trials `repetition`, `session`, `run`,
         `trial` and all else of the trials. On `neuroid`: `neuroid_id` (text, such as `"sub-03_12345"`: subject and
         voxel id), `subject`, `region` (the names of the ROIs, joined by `+`), `voxel`, positions and noise ceiling. No
-        indexes, so that netCDF takes it; the attributes are those of the betas and of the Dataset.
+        indexes, so that netCDF takes it; the attributes are those of the betas and of the Dataset, without the folder
+        that they were opened from.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def to_assembly(obj: xr.Dataset | xr.DataArray, *, subject: str | None = None) -
     for key, c in betas.coords.items():
         name = str(key)
         dims = tuple({row: PRESENTATION, VOXEL: NEUROID}[str(dim)] for dim in c.dims)
-        coords[BRAIN_SCORE.get(name, name)] = (dims, c.values, c.attrs)
+        coords[BRAIN_SCORE.get(name, name)] = (dims, c.values, without_local_root(c.attrs))
     voxels = betas[VOXEL].values
     if of_several:
         whose = betas[SUBJECT].values.astype(str)
@@ -97,7 +98,8 @@ def from_assembly(assembly: xr.DataArray) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        `betas` (trial, voxel); (stimulus, voxel) where there is no coordinate `trial`.
+        `betas` (trial, voxel); (stimulus, voxel) where there is no coordinate `trial`. It does not know a folder that
+        the data were in: give `root=` to what needs images or surfaces.
 
     Raises
     ------

@@ -1,15 +1,18 @@
-"""What an export says of the data as a whole: attributes, also of an array that left its Dataset."""
+"""What an export says of the data: attributes, also of an array that left its Dataset; no folder of this machine."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from laion_xr.analysis.volumes import PLACES
 from laion_xr.errors import SelectionError
 from laion_xr.schema import VOXEL
+from laion_xr.stimuli.root import CACHE, ROOT
 
 # Kept with coordinates, so that an array still knows them: coordinate -> names
 OF_COORDINATES = {VOXEL: ("subject", "grid_shape", "affine"), "roi": ("roi_categories",)}
@@ -22,7 +25,27 @@ def attributes_of(obj: xr.Dataset | xr.DataArray) -> dict[str, Any]:
         if coordinate in obj.coords:
             kept = obj.coords[coordinate].attrs
             found |= {name: kept[name] for name in names if name in kept}
-    return found | {str(name): value for name, value in obj.attrs.items()}
+    return found | without_local_root(obj.attrs)
+
+
+def without_local_root(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return attributes without the folder that the data were opened from: what is exported is handed to others.
+
+    An address (`s3://...`) stays, as it is the same for them.
+    """
+    kept = {str(name): value for name, value in attrs.items()}
+    if ROOT in kept and _is_local(str(kept[ROOT])):
+        kept = {name: value for name, value in kept.items() if name not in (ROOT, CACHE)}
+    if isinstance(kept.get(PLACES), str):
+        places = json.loads(kept[PLACES])
+        kept[PLACES] = json.dumps({name: without_local_root(place) for name, place in places.items()})
+    return kept
+
+
+def _is_local(root: str) -> bool:
+    # of a chain such as zip://data::/home/me/a.zip the last is where it lies
+    last = root.rpartition("::")[2]
+    return "://" not in last or last.startswith(("file://", "local://"))
 
 
 def plain(attrs: Mapping[Any, Any], of: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from laion_xr.analysis.repeats import average_repeats
 from laion_xr.analysis.streaming import betas_variable
 from laion_xr.analysis.volumes import geometry, to_nifti
 from laion_xr.errors import SelectionError
-from laion_xr.exports.attributes import attributes_of, plain
+from laion_xr.exports.attributes import attributes_of, plain, without_local_root
 from laion_xr.exports.folders import file_names, new_folder, write_description
 from laion_xr.exports.npy import AnyArray, computed, planned_parts, write_npy
 from laion_xr.schema import STIMULUS, TRIAL, VOXEL
@@ -97,7 +97,7 @@ def to_nifti_folder(
                     pass
         (partial / "betas.npy").unlink(missing_ok=True)
         index.to_csv(partial / INDEX, sep="\t", index=False, na_rep="n/a")
-        attrs = plain(attributes_of(obj) | betas.attrs, "the data")
+        attrs = plain(attributes_of(obj) | without_local_root(betas.attrs), "the data")
         write_description(partial, KIND, {"version": 1, "laion_xr_version": __version__, "by": row, "attrs": attrs})
     return Path(folder)
 

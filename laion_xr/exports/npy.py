@@ -191,7 +191,8 @@ def storable(values: Any, name: str) -> Any:
     """
     if values.dtype.kind in "biufcMmUS":
         return values
-    array = np.asarray(values)
+    # of zarr, text is a StringDType, which has no width
+    array = np.asarray(values).astype(object)
     found = next((item for item in array.ravel().tolist() if not isinstance(item, str)), None)
     if found is not None or any(item is None for item in array.ravel()):
         raise SelectionError(

@@ -13,7 +13,7 @@ import xarray as xr
 from laion_xr._version import __version__
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.exports.assembly import labelled
-from laion_xr.exports.attributes import attributes_of, plain
+from laion_xr.exports.attributes import attributes_of, plain, without_local_root
 from laion_xr.exports.folders import DESCRIPTION, file_names, new_folder, read_description, write_description
 from laion_xr.exports.npy import NpyFile, fill, lazy_npy, storable
 from laion_xr.lazy.variable import lazy_variable
@@ -42,7 +42,8 @@ def to_numpy(obj: xr.Dataset | xr.DataArray, folder: str | os.PathLike[str], *, 
     Returns
     -------
     Path
-        The folder. Text is in a fixed width (`<U...`), nothing is pickled.
+        The folder. Text is in a fixed width (`<U...`), nothing is pickled. The local folder that the data were opened
+        from is not in it.
 
     Raises
     ------
@@ -55,12 +56,12 @@ def to_numpy(obj: xr.Dataset | xr.DataArray, folder: str | os.PathLike[str], *, 
     >>> np.load("ffa1/betas.npy", mmap_mode="r"), np.load("ffa1/stimulus.npy")  # doctest: +SKIP
     """
     ds = obj.to_dataset(name="values" if obj.name is None else obj.name) if isinstance(obj, xr.DataArray) else obj
-    attrs = plain(attributes_of(obj) if isinstance(obj, xr.DataArray) else obj.attrs, "the data")
+    attrs = plain(attributes_of(obj) if isinstance(obj, xr.DataArray) else without_local_root(obj.attrs), "the data")
     variables: dict[str, Any] = {}
     files = dict(zip(ds.variables, file_names(ds.variables), strict=True))
     with new_folder(folder, KIND, overwrite) as partial:
         ready = {name: storable(variable.data, str(name)) for name, variable in ds.variables.items()}
-        described = {name: plain(variable.attrs, f"the variable {name}") for name, variable in ds.variables.items()}
+        described = {n: plain(without_local_root(v.attrs), f"the variable {n}") for n, v in ds.variables.items()}
         # room for all of them before the first is read
         targets = {n: NpyFile.create(partial / f"{files[n]}.npy", v.shape, v.dtype) for n, v in ready.items()}
         for name, variable in ds.variables.items():
@@ -101,7 +102,8 @@ def read_numpy(folder: str | os.PathLike[str], *, verify: bool = False) -> xr.Da
     Returns
     -------
     xr.Dataset
-        Coordinates in memory, all else lazy.
+        Coordinates in memory, all else lazy. It does not know a local folder that the data were in: give `root=` to
+        what needs images or surfaces.
 
     Raises
     ------

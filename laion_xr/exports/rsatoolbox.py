@@ -10,7 +10,7 @@ import xarray as xr
 
 from laion_xr.analysis.features import betas_of
 from laion_xr.errors import SelectionError, missing_extra
-from laion_xr.exports.attributes import attributes_of, plain
+from laion_xr.exports.attributes import attributes_of, plain, without_local_root
 from laion_xr.exports.npy import storable
 from laion_xr.schema import VOXEL
 
@@ -55,7 +55,7 @@ def to_rsatoolbox(obj: xr.Dataset | xr.DataArray) -> Dataset:
     for dim, size in betas.sizes.items():
         if not size:
             raise SelectionError(f"rsatoolbox needs one {dim} or more, and none is left: select others.")
-    attrs = plain(attributes_of(obj) | betas.attrs, "the data")
+    attrs = plain(attributes_of(obj) | without_local_root(betas.attrs), "the data")
     descriptors = {name: json.dumps(v) if isinstance(v, (list, dict)) else v for name, v in attrs.items()}
     return Dataset(  # type: ignore[no-untyped-call]
         np.asarray(betas.values),

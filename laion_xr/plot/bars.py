@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -28,6 +29,7 @@ ERRORS = {
     "ci": "95 % interval, bootstrap over voxels",
 }
 _RESAMPLES, _MOST_POINTS = 1000, 300
+_EDGE = 0.6  # points
 
 
 class Bar(NamedTuple):
@@ -124,7 +126,9 @@ def roi_bars(
     axes = figure.subplots()
     _draw(axes, bars, colours, error, points)
     axes.set_xlabel(plain(label) if label is not None else f"{statistic} {label_of(drawn)}", fontsize=MEDIUM)
-    handles: list[Any] = [Patch(color=colours[c], label=plain(c) or "no category") for c in legend]
+    handles: list[Any] = [
+        Patch(facecolor=colours[c], edgecolor=ink(), linewidth=_EDGE, label=plain(c) or "no category") for c in legend
+    ]
     if error is not None:
         handles.append(Line2D([], [], color=ink(), linewidth=1, label=wrapped(ERRORS[error])))
     if beside is not None:
@@ -157,7 +161,15 @@ def _masks(obj: xr.Dataset | xr.DataArray, drawn: xr.DataArray, rois: Any) -> xr
 
 
 def _aligned(values: xr.DataArray, like: xr.DataArray) -> Any:
-    position = {int(v): i for i, v in enumerate(np.atleast_1d(values[VOXEL].values))}
+    if np.array_equal(values[VOXEL].values, like[VOXEL].values):
+        return values
+    ids = np.atleast_1d(values[VOXEL].values)
+    position = {int(v): i for i, v in enumerate(ids)}
+    if len(position) < len(ids) or len(np.unique(like[VOXEL].values)) < like.sizes[VOXEL]:
+        raise SelectionError(
+            "roi_bars: voxels of several subjects are on one axis, and their ids do not say which value is whose: "
+            "select one subject, as in .sel(subject='sub-03')."
+        )
     picks = np.array([position.get(int(v), -1) for v in like[VOXEL].values])
     if (picks < 0).any():
         raise SelectionError(
@@ -201,7 +213,9 @@ def _draw(axes: Axes, bars: list[Bar], colours: dict[str, str], error: str | Non
     rows = np.arange(len(bars))
     heights = np.array([bar.height for bar in bars])
     shown = [colours[bar.category] for bar in bars]
-    axes.barh(rows, np.nan_to_num(heights), height=0.75, color=shown, alpha=0.55 if points else 1.0, zorder=1)
+    # an edge, so that pale colours stand out from white and dark ones from black
+    faces = [to_rgba(colour, 0.55 if points else 1.0) for colour in shown]
+    axes.barh(rows, np.nan_to_num(heights), height=0.75, color=faces, edgecolor=ink(), linewidth=_EDGE, zorder=1)
     if error is not None:
         lows, highs = np.array([bar.low for bar in bars]), np.array([bar.high for bar in bars])
         axes.hlines(rows, lows, highs, color=ink(), linewidth=1, zorder=3, path_effects=halo)

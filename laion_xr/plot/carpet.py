@@ -151,7 +151,11 @@ def carpet(
 
 
 def _each(n: float) -> str:
-    return "" if n <= 1 else f" ({n:.3g} a pixel)"
+    return "" if n <= 1 else f" ({_count(n)} a pixel)"
+
+
+def _count(n: float) -> str:
+    return f"{n:,.0f}" if n >= 100 else f"{n:.3g}"
 
 
 def _densities(groups: Sequence[Group], rows: npt.NDArray[np.integer]) -> str:
@@ -160,7 +164,7 @@ def _densities(groups: Sequence[Group], rows: npt.NDArray[np.integer]) -> str:
     if rest.all() or not rest.any():
         return _each(sizes.sum() / rows.sum())
     inside, outside = (sizes[of].sum() / rows[of].sum() for of in (~rest, rest))
-    return "" if outside <= 1 else f" ({inside:.2g} a pixel, of no ROI {outside:.3g})"
+    return "" if outside <= 1 else f" ({_count(inside)} a pixel, of no ROI {_count(outside)})"
 
 
 def _by_session(betas: xr.DataArray, row: str) -> tuple[xr.DataArray, list[tuple[str, int]]]:

@@ -154,7 +154,7 @@ def slices(
         pad=0.03,
     )
     nothing = "" if shown.any() else ": all NaN"
-    bar.set_label(label_of(drawn, label) + nothing, fontsize=MEDIUM)
+    bar.set_label(label_of(drawn, label, threshold) + nothing, fontsize=MEDIUM)
     bar.ax.tick_params(labelsize=SMALL)
     if title:
         figure.suptitle(plain(title), fontsize=LARGE)

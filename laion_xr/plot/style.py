@@ -126,12 +126,13 @@ def paper() -> str:
     return str(mpl.rcParams["axes.facecolor"])
 
 
-def label_of(values: xr.DataArray, label: str | None = None) -> str:
-    """Return the text of an axis or colour bar: long name and unit, as the attributes have them, or the name."""
+def label_of(values: xr.DataArray, label: str | None = None, threshold: float | None = None) -> str:
+    """Return the text of an axis or colour bar: long name (or name) and unit, and what is left out near 0."""
     if label is None:
         unit = str(values.attrs.get("units", ""))
         unit = "" if unit in ("", "1") else f" ({unit})"
-        label = f"{values.attrs.get('long_name', values.name) or 'value'}{unit}"
+        least = "" if threshold is None else f", at least {threshold:g} from 0"
+        label = f"{values.attrs.get('long_name', values.name) or 'value'}{unit}{least}"
     return plain(label)
 
 

@@ -141,7 +141,7 @@ def surface(
         aspect=30,
     )
     nothing = "" if any(np.isfinite(v).any() for v in numbers.values()) else ": nothing to show"
-    bar.set_label(label_of(drawn, label) + nothing, fontsize=MEDIUM)
+    bar.set_label(label_of(drawn, label, threshold) + nothing, fontsize=MEDIUM)
     bar.ax.tick_params(labelsize=SMALL)
     if title:
         figure.suptitle(plain(title), fontsize=LARGE)

@@ -31,6 +31,12 @@ VALUES_A_RUN = 1000
 OVERHEAD, CHECKSUM, N_BYTES = 16, 4, slice(4, 8)
 
 
+def share_cores(processes: int) -> None:
+    """Decode in as many threads as there are cores for this process, one of so many that read at the same time."""
+    global THREADS
+    THREADS = max(1, min((os.cpu_count() or 1) // processes, 4))
+
+
 class RowPart(NamedTuple):
     """Rows of one row of chunks: its number, the rows inside it, and those of the result."""
 

@@ -36,7 +36,8 @@ def tiles(source: Source) -> Iterator[Block]:
     found: list[tuple[str, str, str]] = []
     if files is not None:
         with_betas = sum(not {"betas", "model"}.isdisjoint(s.present) for s in files.sessions)
-        found.append((count(len(files.sessions)), "sessions", f"{count(with_betas)} with betas"))
+        number = len(files.sessions)
+        found.append((count(number), _noun("session", number), f"{count(with_betas)} with betas"))
         if ds is None:
             found.append((count(files.trials), "trials", ""))
             found.append((count(files.voxels), "voxels", "in the mask"))
@@ -53,8 +54,13 @@ def tiles(source: Source) -> Iterator[Block]:
         empty = sum(1 for roi in files.rois if roi.voxels == 0)
         found.append((count(len(files.rois)), "ROIs", f"{empty} without a voxel in the mask" if empty else ""))
         found.append((size(files.size), "of files", count(files.files, "file")))
-        found.append((count(len(files.missing)), "files missing", "of the published layout"))
+        number = len(files.missing)
+        found.append((count(number), f"{_noun('file', number)} missing", "of the published layout"))
     yield Tiles(found)
+
+
+def _noun(word: str, number: int) -> str:
+    return word if number == 1 else f"{word}s"
 
 
 def problems(source: Source) -> Iterator[Block]:

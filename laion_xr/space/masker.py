@@ -13,7 +13,7 @@ import xarray as xr
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
 
-from laion_xr.analysis.volumes import geometry
+from laion_xr.analysis.volumes import geometry, nifti_type
 from laion_xr.errors import DataNotDownloadedError, FileFormatError, SelectionError
 from laion_xr.schema import VOXEL
 from laion_xr.voxels import to_volume
@@ -133,7 +133,8 @@ class VoxelMasker:
         Returns
         -------
         nib.Nifti1Image
-            `(i, j, k)`, or `(i, j, k, image)`; 64-bit values as float32 or int32.
+            `(i, j, k)`, or `(i, j, k, image)`; fractions as float32, 64-bit integers as int32, or float64
+            where it cannot hold them.
 
         Raises
         ------
@@ -149,9 +150,7 @@ class VoxelMasker:
         if values.dtype.kind not in "biuf":
             raise SelectionError(f"Expected numbers, found {values.dtype}: text has no place in a volume.")
         volume = to_volume(values, np.asarray(self.voxels), self._grid, fill=0)
-        if volume.dtype.itemsize == 8:
-            volume = volume.astype(np.float32 if volume.dtype.kind == "f" else np.int32)
-        image = nib.Nifti1Image(volume, np.asarray(self.affine))
+        image = nib.Nifti1Image(nifti_type(volume), np.asarray(self.affine))
         image.header.set_xyzt_units("mm")
         return image
 

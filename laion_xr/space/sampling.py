@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
+import scipy  # its submodules are loaded where they are first used: 40 ms
 
 from laion_xr.voxels import Grid
 
@@ -21,7 +21,7 @@ def sampling_matrix(
     grid: Grid,
     affine: npt.NDArray[np.floating],
     interpolation: str,
-) -> csr_matrix:
+) -> scipy.sparse.csr_matrix:
     """Return the matrix that averages voxels over the samples of each vertex, (vertex, voxel).
 
     Parameters
@@ -60,17 +60,17 @@ def sampling_matrix(
             here = (columns >= 0) & (weight > _NO_WEIGHT)
             parts.append((row[here], columns[here], weight[here]))
     rows, columns, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    matrix = csr_matrix((weights, (rows, columns)), shape=(n_vertices, len(voxels)))
+    matrix = scipy.sparse.csr_matrix((weights, (rows, columns)), shape=(n_vertices, len(voxels)))
     return normalised(matrix)
 
 
-def normalised(matrix: csr_matrix) -> csr_matrix:
+def normalised(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
     """Return the matrix with rows that sum to 1; empty rows stay empty."""
     sums = np.asarray(matrix.sum(axis=1)).ravel()
     return matrix.multiply((1 / np.where(sums > 0, sums, 1))[:, None]).tocsr()
 
 
-def sampled(values: npt.NDArray[np.generic], matrix: csr_matrix) -> npt.NDArray[np.generic]:
+def sampled(values: npt.NDArray[np.generic], matrix: scipy.sparse.csr_matrix) -> npt.NDArray[np.generic]:
     """Return values `(..., voxel)` at the vertices, `(..., vertex)`.
 
     A weighted mean over the voxels that are not NaN; NaN where none is. float32, of 64-bit values float64.

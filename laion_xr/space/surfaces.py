@@ -8,10 +8,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+import scipy  # its submodules are loaded where they are first used: 40 ms
 import xarray as xr
 from dask.delayed import delayed
-from scipy.sparse import vstack
-from scipy.spatial import cKDTree
 
 from laion_xr.analysis.volumes import geometry, voxel_values
 from laion_xr.errors import SelectionError, did_you_mean
@@ -110,7 +109,7 @@ def to_surface(
         registered = registered_vertices(place, mesh)
         for i, (nearest, average) in enumerate(registered.values()):
             matrices[i], positions[i] = normalised(average @ matrices[i]), positions[i][nearest]
-    matrix = vstack(matrices, format="csr")
+    matrix = scipy.sparse.vstack(matrices, format="csr")
     used = np.unique(matrix.indices)
     return _on_vertices(found.isel({VOXEL: used}).transpose(..., VOXEL), matrix[:, used], positions, mesh)
 
@@ -197,7 +196,7 @@ def nearest_vertices(
     places, dim = place_points(obj, points)
     found = brain_surfaces(subject_place(obj, root, storage_options), known[surface])
     meshes = [np.mean([found[h][n] for n in known[surface]], axis=0) for h in HEMISPHERES]
-    distance, vertex = cKDTree(np.concatenate(meshes)).query(np.asarray(places.values))
+    distance, vertex = scipy.spatial.cKDTree(np.concatenate(meshes)).query(np.asarray(places.values))
     columns = {n: v[vertex] for n, (_, v, _) in vertex_coordinates([len(m) for m in meshes]).items()}
     coords = {n: (dim, columns[n], _ATTRS[n]) for n in ("hemi", "vertex_index")}
     coords["distance"] = (dim, distance, {"long_name": "distance to the vertex", "units": "mm"})

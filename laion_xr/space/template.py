@@ -93,6 +93,8 @@ def to_template(
         raise SelectionError(did_you_mean("interpolation", interpolation, INTERPOLATIONS))
     grid = _reference(reference, resolution)
     found = voxel_values(obj, values)
+    if found.dtype.kind == "c":
+        raise SelectionError(f"Expected real numbers, found {found.dtype}.")
     if not found.sizes[VOXEL]:
         raise SelectionError("There are 0 voxels here, and nothing of them can be in a template: select others.")
     try:

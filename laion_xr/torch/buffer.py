@@ -11,6 +11,9 @@ from laion_xr.readers.base import IntArray
 from laion_xr.torch.shuffle import Load
 from laion_xr.torch.trials import Trials
 
+# NumPy puts rows into their places faster than PyTorch (three times, for rows of 4,000), but knows no bfloat16
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 class Buffer:
     """Room for the betas of some trials. What is planned is read when the first batch is made of it."""
@@ -62,7 +65,8 @@ class Buffer:
             self.part.betas.read(rows, out=into.numpy())
             values = self.part.prepared(into)
             if not direct:
-                self.betas.index_copy_(0, torch.from_numpy(np.asarray(slots, np.int64)), values)
+                bits = BITS[self.betas.element_size()]
+                self.betas.view(bits).numpy()[slots] = values.view(bits).numpy()
         self.planned.clear()
 
     def _scratch(self, n: int, n_voxels: int) -> torch.Tensor:

@@ -26,6 +26,7 @@ from laion_xr.torch.trials import Item, Trials
 ITERABLE, MAP = "iterable", "map"
 # Of the buffer of a worker, where the user names none: as many trials as fit, and no more than mix well
 BUFFER_BYTES, BUFFER_TRIALS = 512 << 20, 4096
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Obj = xr.Dataset | xr.DataArray | xr.DataTree
 
@@ -93,7 +94,7 @@ def to_torch(
         Which share, of how many. None: those of torch.distributed where it is initialised, else those that torchrun
         sets, else everything.
     dtype
-        Of betas and embeddings: a floating type of PyTorch, or its name.
+        Of betas and embeddings: float16, bfloat16, float32 or float64 of PyTorch, or its name.
     nan
         What missing betas become. None: they stay NaN.
     root, storage_options
@@ -128,18 +129,24 @@ def to_torch(
     _whole("batch_size", batch_size, 1)
     _whole("buffer", buffer, 1)
     _whole("seed", seed, 0)
+    if transform is not None and not callable(transform):
+        raise SelectionError(f"transform is called with each item: expected a function, found {transform!r}.")
+    if nan is not None and (isinstance(nan, bool) or not isinstance(nan, (int, float, np.number))):
+        raise SelectionError(f"nan is the number that missing betas become, or None to keep them, found {nan!r}.")
     if even not in (None, DROP, PAD):
         raise SelectionError(f"even is 'drop', 'pad' or None, found {even!r}.")
     numbers = _dtype(dtype)
     options = {"image": image, "embedding": embedding, "caption": caption, "dtype": numbers}
     options |= {"root": root, "storage_options": storage_options}
-    parts = _parts(obj, options, numbers, nan)
+    parts = _parts(obj, options, numbers, None if nan is None else float(nan))
+    # Python's own numbers: a state of NumPy's is no JSON
+    seed, batch_size = int(seed), batch_size if batch_size is None else int(batch_size)
     if kind == MAP:
         return _map(parts, seed, transform, batch_size)
     share = _share(rank, world_size)
     orders = []
     for part in parts:
-        held = buffer if buffer is not None else _buffer(part.betas, numbers.itemsize, len(parts))
+        held = int(buffer) if buffer is not None else _buffer(part.betas, numbers.itemsize, len(parts))
         orders.append(
             Order(part.betas.blocks, batch_size or DRAWN, held, shuffle, drop_last and batch_size is not None, even)
         )
@@ -211,7 +218,7 @@ def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
     _whole("rank", rank, 0)
     if rank >= world_size:
         raise SelectionError(f"rank is below world_size: expected 0 to {world_size - 1}, found {rank}.")
-    return rank, world_size
+    return int(rank), int(world_size)
 
 
 def _whole(name: str, value: object, least: int) -> None:
@@ -223,6 +230,9 @@ def _whole(name: str, value: object, least: int) -> None:
 
 def _dtype(dtype: Any) -> torch.dtype:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise SelectionError(f"dtype is a floating type of PyTorch, such as 'float32' or 'bfloat16', found {dtype!r}.")
+    if not isinstance(found, torch.dtype) or found not in DTYPES:
+        raise SelectionError(
+            f"dtype is one of {', '.join(str(known).removeprefix('torch.') for known in DTYPES)}, or its name, found "
+            f"{dtype!r}."
+        )
     return found

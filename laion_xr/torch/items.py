@@ -60,10 +60,13 @@ class ShownImages:
         self.codes, self.source, self.items = codes.astype(np.int32), source, list(items)
 
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
-        """Return images, read in the order of the file."""
+        """Return images, read in the order of the file; a trial's is its own, to be changed in place."""
         distinct, at = np.unique(self.codes[rows], return_inverse=True)
         pixels = torch.from_numpy(self.source.read([self.items[code] for code in distinct.tolist()]))
-        return [pixels[i].permute(2, 0, 1) for i in at.ravel().tolist()]
+        at = at.ravel()
+        if len(distinct) < len(at):
+            pixels, at = pixels[torch.from_numpy(at)], np.arange(len(at))
+        return [pixels[i].permute(2, 0, 1) for i in at.tolist()]
 
 
 class ShownEmbeddings:
@@ -78,7 +81,7 @@ class ShownEmbeddings:
         return self.__dict__ | {"_kept": None}  # another process reads its own
 
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
-        """Return embeddings; they are read when the first are asked for."""
+        """Return embeddings, copies of those that are kept, which are read when the first are asked for."""
         codes = self.codes[rows]
         n_bytes = len(self.at) * len(self.features) * self.dtype.itemsize
         if n_bytes > EMBEDDING_BYTES:
@@ -86,8 +89,7 @@ class ShownEmbeddings:
             return list(self._read(self.at[distinct])[torch.from_numpy(where.ravel())])
         if self._kept is None:
             self._kept = self._read(self.at)
-        kept = self._kept
-        return [kept[code] for code in codes.tolist()]
+        return list(self._kept[torch.from_numpy(codes)])
 
     def _read(self, at: IntArray) -> torch.Tensor:
         return torch.from_numpy(self.reader.read(at, self.features)).to(self.dtype)
@@ -167,6 +169,8 @@ def fields_of(
         found["image"] = ShownImages(codes, plan.source, plan.items)
     if _is_model(embedding):
         models = [embedding] if isinstance(embedding, str) else list(embedding)
+        if not models:
+            raise SelectionError("Expected the names of embedding models, found none: leave embedding out for none.")
         of_models = {m: _embeddings(codes, embeddings(shown, m, **place), dtype) for m in models}
         found["embedding"] = of_models[embedding] if isinstance(embedding, str) else Several(of_models)
     elif embedding is not None:

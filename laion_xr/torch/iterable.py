@@ -10,6 +10,7 @@ from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
 from laion_xr.errors import SelectionError
 from laion_xr.readers.base import IntArray
+from laion_xr.readers.chunkfiles import share_cores
 from laion_xr.torch.buffer import Buffer
 from laion_xr.torch.shuffle import Order, Shard, merged, taken_by
 from laion_xr.torch.slots import Ring
@@ -125,22 +126,33 @@ class TrialStream(IterableDataset[Item]):
         SelectionError
             The state is of another dataset, or of other arguments.
         """
-        for key, value in self._identity().items():
-            if state.get(key) != value:
-                raise SelectionError(
-                    f"The state is of another dataset: expected {key} {value!r}, found {state.get(key)!r}; make the "
-                    "dataset with the same selection and arguments, or start the epoch anew (set_epoch)."
-                )
-        if state["worker"] is not None:  # the workers of a StatefulDataLoader have a state each
+        self.check_state(state)
+        if state.get("worker") is not None:  # the workers of a StatefulDataLoader have a state each
             self.place.numbers[0] = state["epoch"]
             self._resume = self._yielded = int(state["batches"])
         else:
             self._yielded = int(state["batches"])
             self.place.resume(int(state["epoch"]), int(state["batches"]), int(state["num_workers"]))
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise SelectionError unless a state is one of this dataset."""
+        if not isinstance(state, Mapping):
+            raise SelectionError(f"Expected what state_dict returned, found {type(state).__name__}.")
+        for key, value in self._identity().items():
+            if state.get(key) != value:
+                raise SelectionError(
+                    f"The state is of another dataset: expected {key} {value!r}, found {state.get(key)!r}; make the "
+                    "dataset with the same selection and arguments, or start the epoch anew (set_epoch)."
+                )
+        for key in ("epoch", "batches", "num_workers"):
+            if not isinstance(state.get(key), int) or state[key] < 0:
+                raise SelectionError(f"Expected {key} of the state to be 0 or more, found {state.get(key)!r}.")
+
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        if info is not None:
+            share_cores(workers)
         if worker >= MOST_WORKERS:
             raise SelectionError(f"Expected at most {MOST_WORKERS} workers, found {workers}.")
         epoch = self.epoch
@@ -196,21 +208,22 @@ class TrialStream(IterableDataset[Item]):
             buffer.fill(sequence)
             rows = sequence[step.positions]
             items = part.items(rows, buffer.rows(step.slots), self.seed, epoch)
-            made = items if self.transform is None else [self.transform(item) for item in items]
             if self.batch_size is not None:
+                made = items if self.transform is None else [self.transform(item) for item in items]
                 batch = _collated(made, self.ring)
                 buffer.forget(step.slots)
                 del items, made
                 passed = self._yielded = passed + 1
                 yield batch
                 continue
-            # the buffer is written again while the items live on
-            kept = [_owned(item) for item in made[max(skipped - passed, 0) :]]
+            # the buffer is written again while the items, and whatever a transform makes of them, live on
+            kept = [_owned(item) for item in items[max(skipped - passed, 0) :]]
+            del items
             buffer.forget(step.slots)
             passed += n
             for count, item in enumerate(kept, passed - len(kept) + 1):
                 self._yielded = count
-                yield item
+                yield item if self.transform is None else self.transform(item)
 
     def _steps(self, shard: Shard, epoch: int) -> Iterator[tuple[int, IntArray, Any]]:
         counts = [order.n_batches(shard) for order in self.orders]
@@ -240,16 +253,14 @@ class TrialStream(IterableDataset[Item]):
 def _collated(items: list[Any], ring: Ring | None) -> Any:
     """Return items as a batch; in a worker their betas are put into a slot, where there is one for them."""
     info, first = get_worker_info(), items[0]
-    if ring is None or info is None or not isinstance(first, dict):
+    if ring is None or info is None or type(first) is not dict:
         return default_collate(items)
     rows = [item.get("betas") for item in items]
     if any(not isinstance(r, torch.Tensor) or (r.shape, r.dtype) != (rows[0].shape, rows[0].dtype) for r in rows):
         return default_collate(items)
-    sent = ring.stacked(info.id, rows)
-    if sent is None:
-        return default_collate(items)
     rest = default_collate([{key: value for key, value in item.items() if key != "betas"} for item in items])
-    return {"betas": sent, **rest}
+    sent = ring.stacked(info.id, rows)
+    return {"betas": default_collate(rows) if sent is None else sent, **rest}
 
 
 def _owned(item: Any) -> Any:

@@ -48,10 +48,14 @@ class Loader(DataLoader[Any]):
             )
         if wrong := sorted({"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"} & options.keys()):
             raise SelectionError(f"{', '.join(wrong)}: the stream makes the batches; say it to to_torch.")
+        if not options.get("in_order", True):
+            raise SelectionError("in_order=False: a resume needs batches in their order; use torch's DataLoader.")
         super().__init__(stream, batch_size=None, num_workers=num_workers, **options)
         self.stream = stream
         self._handed_out = self._resumed = 0
         self._rings: list[Ring] = []
+        # a function of the user's that workers call with each batch takes tensors
+        self._through_slots = num_workers > 0 and options.get("collate_fn") is None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self._handed_out, self._resumed = self._resumed, 0
@@ -61,21 +65,26 @@ class Loader(DataLoader[Any]):
             iterator = super().__iter__()  # the workers start
         finally:
             self.stream.ring = None
+        again = False
         try:
             for batch in iterator:
                 self._handed_out += 1
                 yield batch
                 del batch  # else its slot is not free while the next one is made
             self.stream.set_epoch(self.stream.epoch + 1)
-            self._handed_out = 0
+            self._handed_out, again = 0, True
+        except GeneratorExit:
+            again = True
+            raise
         finally:
             del iterator  # and with it its workers, unless they persist
-            if ring is not None and not self.persistent_workers:
+            # the traceback of an error keeps the iterator alive, and workers that go on writing
+            if ring is not None and again and not self.persistent_workers:
                 self._rings.append(ring)
 
     def _ring(self) -> Ring | None:
         """Return slots for workers that are about to start: no others use them."""
-        if not self.num_workers:
+        if not self._through_slots:
             return None
         if self._rings:
             ring = self._rings[-1] if self.persistent_workers else self._rings.pop()
@@ -100,6 +109,7 @@ class Loader(DataLoader[Any]):
         SelectionError
             The state is of another dataset, of other arguments, or of another number of workers.
         """
+        self.stream.check_state(state)
         if state["num_workers"] != self.num_workers:
             raise SelectionError(
                 f"The state was taken with num_workers={state['num_workers']}: expected as many, found "

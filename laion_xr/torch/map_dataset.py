@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from laion_xr.errors import SelectionError
 from laion_xr.torch.state import Place
 from laion_xr.torch.trials import Item, Trials
 
@@ -45,7 +47,13 @@ class TrialDataset(Dataset[Item]):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Return the items of several numbers, in their order; negative ones count from the end."""
         n = len(self)
-        rows = np.asarray([int(i) for i in indices], np.int64)
+        try:
+            rows = np.asarray([operator.index(i) for i in indices], np.int64)
+        except TypeError as error:
+            raise SelectionError(
+                f"A trial is asked for by its number, found {indices!r}: for several, select before to_torch, or use "
+                "torch.utils.data.Subset."
+            ) from error
         wrong = rows[(rows < -n) | (rows >= n)]
         if len(wrong):
             raise IndexError(f"trial {int(wrong[0])} is outside 0 to {n - 1}: the dataset has {n} trials")

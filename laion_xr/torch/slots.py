@@ -18,6 +18,8 @@ import torch
 SHARED_FOLDER = "/dev/shm"
 # Of what is free there
 MOST_SHARE = 0.25
+# Slots begin where numbers of any type may
+ALIGNED = 64
 
 _rings: weakref.WeakValueDictionary[int, Ring] = weakref.WeakValueDictionary()
 
@@ -26,9 +28,10 @@ class Ring:
     """Slots of so many bytes, some for each worker."""
 
     def __init__(self, workers: int, slots: int, n_bytes: int) -> None:
+        n_bytes = -(-n_bytes // ALIGNED) * ALIGNED
         self.memory = shared(torch.empty((workers, slots, n_bytes), dtype=torch.uint8))
         self.busy = shared(torch.zeros((workers, slots), dtype=torch.uint8))
-        self.number = id(self)
+        self.number, self.pid = id(self), os.getpid()
         self.out: set[tuple[int, int]] = set()  # slots of tensors that live in this process
         _rings[self.number] = self
 
@@ -54,8 +57,8 @@ class Ring:
         if not free:
             return None
         slot, shape, dtype = int(free[0]), (len(rows), *rows[0].shape), rows[0].dtype
-        self.busy[worker, slot] = 1
         torch.stack(list(rows), out=self.memory[worker, slot, :size].view(dtype).view(shape))
+        self.busy[worker, slot] = 1
         return Sent(self.number, worker, slot, shape, dtype)
 
     def received(self, worker: int, slot: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -87,7 +90,7 @@ def _received(ring: int, worker: int, slot: int, shape: tuple[int, ...], dtype: 
 
 def _free(ring: weakref.ref[Ring], worker: int, slot: int) -> None:
     found = ring()
-    if found is not None:
+    if found is not None and found.pid == os.getpid():  # what a forked process lets go of, this one may still hold
         found.out.discard((worker, slot))
         found.busy[worker, slot] = 0
 

@@ -59,6 +59,7 @@ class Fault:
     matches: Callable[[Request], bool]
     kind: int | str | float
     left: float
+    headers: dict[str, str] = field(default_factory=dict)
     hits: int = 0
 
 
@@ -98,9 +99,10 @@ class S3Server:
         """Copy a folder into a bucket that anyone may read."""
         self.fs.put(f"{folder}/", f"{bucket}/", recursive=True, ACL="public-read")
 
-    def fail(self, part: str, kind: int | str | float, times: float = 1, method: str = "GET") -> Fault:
+    def fail(self, part: str, kind: int | str | float, times: float = 1, method: str = "GET", **headers: str) -> Fault:
         """Let requests whose path or query holds `part` fail, the first `times` of them."""
-        fault = Fault(lambda r: r.method == method and part in r.about, kind, times)
+        said = {name.replace("_", "-"): value for name, value in headers.items()}
+        fault = Fault(lambda r: r.method == method and part in r.about, kind, times, said)
         self.faults.append(fault)
         return fault
 
@@ -128,7 +130,9 @@ class S3Server:
         if kind in REFUSALS:
             status, code = REFUSALS[kind]  # type: ignore[index]
             body = f"<Error><Code>{code}</Code><Message>{status[4:]}</Message></Error>".encode() if code else b"oops"
-            start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            said = {"Content-Type": "application/xml", "Content-Length": str(len(body))}
+            said |= fault.headers if fault is not None else {}
+            start_response(status, list(said.items()))
             return [body]
         if isinstance(kind, float):
             time.sleep(kind)

@@ -24,7 +24,7 @@ from laion_xr import __version__, layout
 from laion_xr.cli import app, demo_analysis, info, screen
 from laion_xr.cli import simulate as simulate_command
 from laion_xr.cli.demo_data import MARKER, SETTINGS, SUBJECT, demo_data
-from laion_xr.errors import IncompleteDataWarning, SelectionError
+from laion_xr.errors import CacheWarning, IncompleteDataWarning, SelectionError
 from laion_xr.simulate import Truth, simulate
 
 SMALL = {"sessions": 3, "trials": 24, "grid": 14, "seed": 0, "surfaces": False, "image_size": 16}
@@ -155,12 +155,11 @@ def test_warnings_become_notes(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "Note: no mask\n"
 
 
-@pytest.mark.parametrize(
-    ("n_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (43_210, "43.2 kB"), (999_600, "1.00 MB"), (1.15e9, "1.15 GB")],
-)
-def test_sizes(n_bytes: int, text: str) -> None:
-    assert screen.size_text(int(n_bytes)) == text
+def test_a_note_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with screen.reporting():
+        for text in ("no room", "no mask", "no room"):
+            warnings.warn(text, CacheWarning, stacklevel=1)
+    assert capsys.readouterr().err == "Note: no room\nNote: no mask\n"
 
 
 # info

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +64,11 @@ def test_shows_values_and_where_they_come_from(file: Path, monkeypatch: pytest.M
     assert "lfm_secret" not in result.output + json.dumps(found)
 
 
+def test_help_says_what_wins() -> None:
+    shown = run("config", "--help").stdout
+    assert shown.index("LAION_XR_DATA_DIR") < shown.index("configuration file") < shown.index("LAION_FMRI_ROOT")
+
+
 def test_set_get_unset_path(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sentence(run("config", "set", "data_dir", "data")).count("--create") == 1
     assert run("config", "set", "data_dir", "data", "--create").exit_code == 0
@@ -78,6 +87,9 @@ def test_set_get_unset_path(file: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_mistakes_are_sentences(file: Path) -> None:
+    for name in ("data_dir", "store", "access_url"):
+        assert f"laion-xr config unset {name}" in sentence(run("config", "set", name, " "))
+    assert not file.exists()
     for arguments in (("set", "data_dri", "x"), ("get", "data_dri"), ("unset", "data_dri")):
         assert "Did you mean 'data_dir'" in sentence(run("config", *arguments))
     file.parent.mkdir(parents=True)
@@ -106,3 +118,54 @@ def test_images(access_service: Any, tmp_path: Path) -> None:
     assert [secret for secret in access_service.secrets if secret in shown] == []
     access_service.revoked.update(access_service.ids)
     assert "was revoked" in sentence(run("download-stimuli"))
+
+
+def test_no_command_shows_a_secret(access_service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    access_service.files = {"task-images_stimuli.h5": b"images" * 100}
+    run("config", "set", "data_dir", "data", "--create")
+    assert run("download-stimuli", *WHO, *PURPOSE, "--accept-license").exit_code == 0
+    kept = tmp_path / "home" / ".cache" / "laion-fmri" / "auth.json"
+    known = json.loads(kept.read_text())["request_id"]
+    kept.chmod(0o644)
+    noted = run("download-stimuli")
+    assert noted.stderr.startswith(f"Note: {kept} holds the request id")
+    assert noted.stderr.count("\n") == 1
+    said = noted.output
+    for variable in (None, known):
+        if variable is not None:
+            monkeypatch.setenv("LAION_FMRI_REQUEST_ID", variable)
+        for arguments in (["config"], ["doctor"], ["config", "get", "access_url"], ["download-stimuli"]):
+            for more in ([], ["--json"], ["--debug"]):
+                if more != ["--json"] or arguments[-1] != "access_url":
+                    said += run(*arguments, *more).output
+    access_service.revoked.add(known)
+    failed = CliRunner().invoke(app, ["download-stimuli", "--debug"])
+    assert failed.exception is not None
+    said += failed.output + "".join(traceback.format_exception(failed.exception))
+    assert "access_url" in said
+    assert [secret for secret in access_service.secrets if secret in said] == []
+    written = {p: p.read_bytes().decode("latin-1") for p in tmp_path.rglob("*") if p.is_file() and p != kept}
+    assert [p for p, text in written.items() for secret in access_service.secrets if secret in text] == []
+
+
+def test_ctrl_c_while_images_come(access_service: Any, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 12_000
+    access_service.files = {"task-images_stimuli.h5": data}
+    access_service.fail("stimuli.h5", 0.1, float("inf"))
+    command = [sys.executable, "-m", "laion_xr.cli", "download-stimuli", str(tmp_path), *WHO, *PURPOSE]
+    with subprocess.Popen([*command, "--accept-license"], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("stimuli/.*.partial.json")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines() == ["Interrupted: what is whole is kept, what is not goes on when the same is run again."]
+    assert not (tmp_path / "stimuli" / "task-images_stimuli.h5").exists()
+    access_service.faults.clear()
+    access_service.asked.clear()
+    assert run("download-stimuli", tmp_path).exit_code == 0
+    assert (tmp_path / "stimuli" / "task-images_stimuli.h5").read_bytes() == data
+    assert access_service.of("stimuli.h5")[0].start > 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 import laion_xr
@@ -108,6 +109,38 @@ def test_store_behind_its_source(here: Path, tmp_path: Path) -> None:
     broken = doctor(here, "--store", store)[1]["broken"]
     assert any(f["run"].startswith("laion-xr ingest") for f in broken)
     assert doctor(here, "--store", tmp_path / "none")[0] == 1
+
+
+def test_a_place_to_compare_with_that_has_nothing(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    found = CliRunner().invoke(app, ["doctor", str(here), "--remote", "--source", str(tmp_path / "bucket")])
+    assert found.exit_code == 1
+    assert "nothing to compare with" in found.stderr
+
+
+def test_locks_and_downloads_that_run(here: Path) -> None:
+    path = break_half(here)
+    lock = path.with_name(f".{path.name}.lock")
+    with FileLock(lock):
+        found = doctor(here)[1]
+        assert any(f"{path.name} is being downloaded now" in note for note in found["notes"])
+        assert path.relative_to(here).as_posix() not in {f["path"] for f in found["broken"]}
+    lock.touch()  # what a kill leaves
+    code, found = doctor(here)
+    assert code == 1
+    assert any(lock.name in note and "nobody holds" in note for note in found["notes"])
+
+
+def test_messages_are_of_the_command_line_and_say_a_path_once(here: Path, tmp_path: Path) -> None:
+    pointer = break_pointer(here)
+    shown = CliRunner().invoke(app, ["doctor", str(here), "--store", str(tmp_path / "none")]).stdout
+    assert shown.count(pointer.name) == 1
+    assert "it is a git-LFS pointer" in shown
+    assert "laion_xr." not in shown
+    assert "laion-xr laion-xr" not in shown
+    file = CliRunner().invoke(app, ["doctor", str(pointer)])
+    assert file.exit_code == 1
+    assert "it is a file, and no folder" in file.stdout
 
 
 def test_nothing_is_set(here: Path) -> None:

@@ -155,7 +155,7 @@ def test_several_subjects_and_all(bucket: Any, tmp_path: Path) -> None:
 
 def test_no_room_gives_both_numbers(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "free_space", lambda folder: 1000)
-    with pytest.raises(NoSpaceError, match=r"needs [\d.]+ [kM]B .* and 1 kB are free"):
+    with pytest.raises(NoSpaceError, match=r"needs [\d.]+ [kM]B .* and 1\.00 kB are free"):
         fetch(bucket, tmp_path / "data")
     assert not (tmp_path / "data").exists()
     assert not fetch(bucket, tmp_path / "data", dry_run=True).fits
@@ -177,6 +177,12 @@ def test_the_licence_is_never_accepted_silently(bucket: Any, tmp_path: Path) -> 
         (SUBJECT, {"include": "beta"}, SelectionError, "Did you mean 'betas'"),
         (SUBJECT, {"n_jobs": 0}, SelectionError, "n_jobs"),
         (SUBJECT, {"session": []}, SelectionError, "session"),
+        (
+            SUBJECT,
+            {"source": "s3://mirror/nowhere"},
+            SubjectNotFoundError,
+            "There is no subject in .*check the address",
+        ),
         (None, {}, SelectionError, "Nothing was asked for"),
         (None, {"embeddings": "CLIPP"}, SelectionError, "Did you mean 'CLIP'"),
     ],
@@ -239,6 +245,24 @@ def test_what_passes_is_tried_again(bucket: Any, tiny: Any, tmp_path: Path, kind
     assert hidden(tmp_path) == []
 
 
+def test_a_pause_that_the_server_asks_for_is_kept(bucket: Any, tiny: Any, tmp_path: Path) -> None:
+    fault = bucket.fail("metadata.csv", 429, 1, Retry_After="2")
+    began = time.monotonic()
+    fetch(bucket, tmp_path, include="trials")
+    # the pauses of these tests are hundredths of a second
+    assert time.monotonic() - began >= 2
+    assert fault.hits == 1
+    assert_whole(tmp_path, tiny)
+
+
+def test_a_pause_beyond_all_patience_ends_it_at_once(bucket: Any, tmp_path: Path) -> None:
+    bucket.fail("metadata.csv", 503, float("inf"), Retry_After="3600")
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="in 3600 s, as the server asks"):
+        fetch(bucket, tmp_path, include="trials")
+    assert time.monotonic() - began < 10
+
+
 def test_what_does_not_pass_ends_it_and_a_second_run_finishes(bucket: Any, tiny: Any, tmp_path: Path) -> None:
     bucket.fail("ses-02_task-images_space-T1w_stat-effect", 503, float("inf"))
     with pytest.raises(UnreachableError, match=r"attempts in"):
@@ -266,7 +290,7 @@ def test_held_out_sessions_are_named_and_skipped(bucket: Any, tiny: Any, tmp_pat
 
 def test_a_single_file_that_is_refused(bucket: Any, tiny: Any, tmp_path: Path) -> None:
     bucket.fail("label-FFA1_mask.nii.gz", 403, float("inf"))
-    with pytest.warns(IncompleteDataWarning, match=r"1 file may not be read.*FFA1"):
+    with pytest.warns(IncompleteDataWarning, match=r"1 file may not be read \(403\) and was skipped.*FFA1"):
         result = fetch(bucket, tmp_path)
     assert list(result.refused) == [p for p in result.refused if "label-FFA1_mask.nii.gz" in p]
     assert_whole(tmp_path, tiny)

@@ -464,7 +464,7 @@ def test_a_redirect_to_a_place_that_is_not_private_is_not_followed(service: Any,
 def test_no_room(service: Any, root: Path, known: str, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(NoSpaceError, match=r"need 0\.0 GB, and .* has 0\.0 GB free"):
+    with pytest.raises(NoSpaceError, match=r"need 3\.00 MB, and .* has 1\.00 MB free"):
         download_stimuli(root)
     assert service.of("/files/") == []
 

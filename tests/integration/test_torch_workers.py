@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 import laion_xr
 from laion_xr.errors import SelectionError
 from laion_xr.lazy.budget import decode_budget
+from laion_xr.readers import chunkfiles
 from laion_xr.torch import Loader, TrialStream, to_torch
 from tests.conftest import Tiny
 
@@ -228,6 +229,161 @@ def test_slots_of_workers_that_are_gone_are_free_again(chunked: xr.Dataset) -> N
     np.testing.assert_array_equal(batch["betas"].numpy(), chunked.betas.values[batch["trial"].numpy()])
     del batch
     assert int(ring.busy.sum()) == 0
+
+
+class Four:
+    """Four voxels, of another type than the slots were made for."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {"betas": item["betas"][:4].double(), "trial": item["trial"]}
+
+
+def test_a_transform_may_change_the_type(chunked: xr.Dataset) -> None:
+    values = chunked.betas.values[:, :4].astype("f8")
+    stream = to_torch(chunked.isel(voxel=slice(0, 9)), batch_size=3, transform=Four())  # 108 bytes a batch
+    n = 0
+    for batch in Loader(stream, 2):
+        assert batch["betas"].dtype == torch.float64
+        np.testing.assert_array_equal(batch["betas"].numpy(), values[batch["trial"].numpy()])
+        n += len(batch["trial"])
+    assert n == 600
+
+
+class Threads:
+    """How many threads a worker decodes in."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {"trial": item["trial"], "threads": chunkfiles.THREADS}
+
+
+@pytest.mark.parametrize(("cores", "workers", "each"), [(8, 2, 4), (3, 2, 1), (1, 2, 1), (64, 2, 4)])
+def test_workers_share_the_cores(
+    chunked: xr.Dataset, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, each: int
+) -> None:
+    if "fork" not in METHODS:
+        pytest.skip("this system does not fork: workers would not see the number of cores that is set here")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    before = chunkfiles.THREADS
+    stream = to_torch(chunked, batch_size=300, transform=Threads())
+    loader = DataLoader(stream, batch_size=None, num_workers=workers, multiprocessing_context="fork")
+    assert {n for batch in loader for n in batch["threads"].tolist()} == {each}
+    assert before == chunkfiles.THREADS  # the main process keeps its own
+
+
+def halved(batch: dict[str, Any]) -> tuple[Any, Any]:
+    return batch["betas"] / 2, batch["trial"]
+
+
+def test_a_function_of_workers_takes_tensors(chunked: xr.Dataset) -> None:
+    values = chunked.betas.values
+    for betas, trials in Loader(to_torch(chunked, batch_size=50), 2, collate_fn=halved):
+        np.testing.assert_array_equal(betas.numpy(), values[trials.numpy()] / 2)
+
+
+def test_batches_may_be_changed_and_their_arrays_kept(chunked: xr.Dataset) -> None:
+    values = chunked.betas.values
+    loader = Loader(to_torch(chunked, batch_size=8, buffer=150), 2, persistent_workers=True)
+    kept = []
+    for n, batch in enumerate(loader):
+        batch["betas"].sub_(1)
+        np.testing.assert_array_equal(batch["betas"].numpy(), values[batch["trial"].numpy()] - 1)
+        if n % 20 == 0:  # an array outlives its tensor, and what was made of that
+            kept.append((batch["trial"].tolist(), batch["betas"].numpy()[:, ::3]))
+    del batch
+    assert int(loader._rings[-1].busy.sum()) == len(kept)
+    for trials, betas in kept:
+        np.testing.assert_array_equal(betas, values[trials][:, ::3] - 1)
+    del trials, betas
+    kept.clear()
+    assert int(loader._rings[-1].busy.sum()) == 0
+
+
+@pytest.mark.skipif("fork" not in METHODS, reason="this system does not fork")
+def test_what_a_forked_process_lets_go_of_stays(chunked: xr.Dataset) -> None:
+    loader = Loader(to_torch(chunked, batch_size=8, buffer=150), 1, persistent_workers=True)
+    iterator = iter(loader)
+    batch = next(iterator)
+    process = multiprocessing.get_context("fork").Process(target=dict.clear, args=(batch,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    (ring,) = loader._rings
+    assert all(int(ring.busy[at]) for at in ring.out)
+    for _ in range(20):
+        next(iterator)
+    np.testing.assert_array_equal(batch["betas"].numpy(), chunked.betas.values[batch["trial"].numpy()])
+
+
+class Fails:
+    """A transform that fails at one trial."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        if item["trial"] == 5:
+            raise ValueError("the user's own words")
+        return item
+
+
+@pytest.mark.parametrize("method", [METHODS[0], *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS[1:])])
+def test_an_error_in_a_transform_is_told_and_workers_end(chunked: xr.Dataset, method: str) -> None:
+    before = set(psutil.Process().children())
+    loader = Loader(
+        to_torch(chunked, batch_size=8, buffer=150, transform=Fails()), 2, multiprocessing_context=method, timeout=60
+    )
+    with pytest.raises(ValueError, match="the user's own words") as raised:
+        list(loader)
+    assert not loader._rings  # workers that the traceback keeps alive write into its slots
+    raised.value.__traceback__ = None
+    del raised
+    left = [p for p in set(psutil.Process().children()) - before if "resource_tracker" not in " ".join(p.cmdline())]
+    assert not left
+
+
+@pytest.mark.skipif("fork" not in METHODS, reason="this system does not fork")
+# PyTorch raises from a signal, wherever the main process happens to be: in a finalizer it is raised once more later
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_worker_that_is_killed_is_an_error(chunked: xr.Dataset) -> None:
+    before = set(psutil.Process().children())
+    loader = Loader(to_torch(chunked, batch_size=4, buffer=150), 2, multiprocessing_context="fork")
+    iterator = iter(loader)
+    next(iterator)
+    worker = next(iter(set(psutil.Process().children()) - before))
+    worker.kill()
+    with pytest.raises(RuntimeError, match="worker"):
+        list(iterator)
+    del iterator
+    assert sorted(flat(trials_of(loader))) == list(range(600))  # new ones begin anew
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_loop_that_is_left_begins_anew(chunked: xr.Dataset, persistent: bool) -> None:
+    values = chunked.betas.values
+    loader = Loader(to_torch(chunked, batch_size=8, buffer=150), 2, persistent_workers=persistent, prefetch_factor=4)
+    first = []
+    for _ in range(4):
+        for batch in loader:
+            first.append(batch["trial"].tolist())
+            break
+    assert first == [first[0]] * 4
+    del batch
+    whole = list(loader)  # more batches than there are slots
+    for batch in whole:
+        np.testing.assert_array_equal(batch["betas"].numpy(), values[batch["trial"].numpy()])
+    assert sorted(flat(trials_of(whole))) == list(range(600))
+    del batch
+    whole.clear()
+    assert int(loader._rings[-1].busy.sum()) == 0
+
+
+def test_two_loaders_of_one_stream_do_not_disturb_each_other(chunked: xr.Dataset) -> None:
+    values = chunked.betas.values
+    stream = to_torch(chunked, batch_size=32, buffer=150)
+    n = 0
+    for both in zip(Loader(stream, 2), Loader(stream, 2), strict=False):
+        assert both[0]["trial"].tolist() == both[1]["trial"].tolist()
+        for batch in both:
+            np.testing.assert_array_equal(batch["betas"].numpy(), values[batch["trial"].numpy()])
+        n += 1
+    assert n == 19
 
 
 @pytest.mark.skipif("fork" not in METHODS, reason="this system does not fork")

@@ -19,7 +19,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 import laion_xr
 from laion_xr.access import cache
 from laion_xr.access.cache import CachedLocation, with_cache
-from laion_xr.errors import DataNotDownloadedError, LaionXRError, SelectionError
+from laion_xr.errors import CacheWarning, DataNotDownloadedError, LaionXRError, SelectionError
 from laion_xr.location import FileEntry, Location
 
 FILES = {"a.tsv": b"one\n", "folder/b.nii.gz": b"two" * 100, "folder/deep/c.txt": b""}
@@ -222,7 +222,7 @@ def test_copy_of_another_file_is_not_taken(place: Location, folder: Path) -> Non
 def test_folder_in_the_way_and_a_cache_that_cannot_be_written(place: Location, folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.write_text("a file, where the folder should be")
-    with pytest.warns(UserWarning, match=r"catalogue cache .* cannot be written .*LAION_XR_CACHE"):
+    with pytest.warns(CacheWarning, match=r"catalogue cache .* cannot be written .*LAION_XR_CACHE"):
         assert read_all(with_cache(place, True)) == FILES
     folder.unlink()
     location = with_cache(place, True)
@@ -231,7 +231,7 @@ def test_folder_in_the_way_and_a_cache_that_cannot_be_written(place: Location, f
     for path in copies(folder):
         path.unlink()
         path.mkdir()
-    with pytest.warns(UserWarning, match="cannot be written"):
+    with pytest.warns(CacheWarning, match="cannot be written"):
         assert read_all(location) == FILES
     assert not [p for p in copies(folder) if p.suffix == ".partial"]
 

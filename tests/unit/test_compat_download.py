@@ -59,6 +59,25 @@ def test_endings_and_entities_narrow(bucket: Tiny, target: Path) -> None:
     assert files == {"sub-03_ses-01_task-images_desc-SingletrialBetas_trials.tsv"}
 
 
+def test_entities_do_not_narrow_anatomy_and_surfaces(dataset_root: Path, target: Path, bucket: Tiny) -> None:
+    """As the published quick start has it: `suffix` names the files of the betas, and a T1w is drawn afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovery, "bucket", lambda: Location.of(dataset_root))
+        download(
+            subject="sub-03",
+            ses="ses-01",
+            suffix=["statmap", "trials", "mask"],
+            include_freesurfer=True,
+            include_anatomical=True,
+        )
+    sub = Subject("sub-03", target)
+    assert sub.get_t1w().is_file()
+    assert sub.get_t2w(res="1pt8").is_file()
+    assert (sub.get_freesurfer_dir() / "surf" / "lh.pial").is_file()
+    assert not list(target.rglob("*_model.h5"))
+    assert not list(target.rglob("*/ses-02"))
+
+
 def test_embeddings_are_downloaded_by_model(bucket: Tiny, target: Path, tmp_path: Path) -> None:
     download_embeddings("CLIP")
     assert (target / "stimuli" / "task-images_desc-CLIP_embeddings.h5").is_file()
@@ -85,7 +104,7 @@ def test_arguments_are_handed_on(target: Path, monkeypatch: pytest.MonkeyPatch) 
         include_embeddings=True,
         n_jobs=4,
     )
-    (args, options), (_, images) = calls
+    (args, options), (_, apart), (_, images) = calls
     assert args == (None, "sub-03")
     assert options.pop("source").url == "s3://laion-fmri"
     assert options == {
@@ -95,20 +114,26 @@ def test_arguments_are_handed_on(target: Path, monkeypatch: pytest.MonkeyPatch) 
         "stat": ["effect"],
         "space": ["T1w"],
         "suffix": None,
-        "anatomical": True,
-        "surfaces": True,
+        "anatomical": False,
+        "surfaces": False,
         "embeddings": True,
         "n_jobs": 4,
     }
+    # what the entities do not narrow
+    assert (apart["anatomical"], apart["surfaces"], apart["stimuli"]) == (True, True, False)
+    assert not {"desc", "stat", "space", "suffix"} & set(apart)
     assert images == {"access_url": None}
-    download("all", extension=["nii.gz", ".tsv"])
-    assert calls[2][0] == (None, "all")
-    assert calls[2][1]["include"] == ["*.nii.gz", "*.tsv"]
+    calls.clear()
+    download("all", extension=["nii.gz", ".tsv"], include_anatomical=True)
+    ((args, options),) = calls
+    assert args == (None, "all")
+    assert (options["include"], options["anatomical"]) == (["*.nii.gz", "*.tsv"], True)
+    calls.clear()
     download_segmentations()
     download_captions("there")
-    assert (calls[3][1]["segmentations"], calls[4][1]["captions"], calls[4][0]) == (True, True, ("there",))
+    assert (calls[0][1]["segmentations"], calls[1][1]["captions"], calls[1][0]) == (True, True, ("there",))
     download_stimuli("there", server_url="http://127.0.0.1:9")
-    assert calls[5] == (("there",), {"access_url": "http://127.0.0.1:9"})
+    assert calls[2] == (("there",), {"access_url": "http://127.0.0.1:9"})
 
 
 def test_wrong_arguments_are_refused_before_anything_is_asked(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

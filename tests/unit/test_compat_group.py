@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from laion_xr import config as settings
 from laion_xr.access import configuration
@@ -16,7 +19,7 @@ from laion_xr.compat import _paths, discovery
 from laion_xr.compat.config import dataset_initialize, get_data_dir
 from laion_xr.compat.group import Group, load_subjects
 from laion_xr.compat.subject import Subject, load_subject
-from laion_xr.errors import DataDirNotSetError, DataNotDownloadedError
+from laion_xr.errors import DataDirNotSetError, DataNotDownloadedError, StimuliNotDownloadedError
 from laion_xr.location import Location
 from tests.conftest import Tiny
 
@@ -49,6 +52,35 @@ def test_group_is_in_the_order_of_names(group: Group) -> None:
         group[2]
     with pytest.raises(TypeError, match="float"):
         group[1.0]  # type: ignore[index]
+
+
+def test_shared_images_are_in_the_order_of_their_table(
+    dataset_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LAION_XR_DATA_DIR", str(dataset_root))
+    group = load_subjects(["sub-01", "sub-03"])
+    every = pd.read_csv(dataset_root / "stimuli" / "task-images_metadata.csv")
+    rows = np.flatnonzero(every["unique_or_shared"] == "shared")
+    pd.testing.assert_frame_equal(group.get_shared_stimulus_metadata(), every.iloc[rows].reset_index(drop=True))
+    with h5py.File(dataset_root / "stimuli" / "task-images_stimuli.h5") as file:
+        files = [Image.open(io.BytesIO(file["images"][row].tobytes())) for row in rows]
+    found = group.get_shared_images()
+    assert [image.mode for image in found] == [image.mode for image in files]
+    np.testing.assert_array_equal(np.asarray(found[3]), np.asarray(files[3]))
+    stack = group.get_shared_images(format="numpy")
+    assert (stack.shape, stack.dtype) == ((len(rows), *np.asarray(files[0]).shape[:2], 3), np.uint8)
+    opaque = next(at for at, image in enumerate(files) if image.mode == "RGB")
+    np.testing.assert_array_equal(stack[opaque], np.asarray(files[opaque]))
+    sub = group[0]
+    tensor = sub.get_images("shared", format="torch")
+    np.testing.assert_array_equal(tensor, stack.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    assert len(sub.get_images("unique")) == len(every) - len(rows)
+    np.testing.assert_array_equal(np.asarray(sub.get_image(idx=int(rows[3]))), np.asarray(files[3]))
+    for bad in ({"format": "tiff"}, {"stimuli": "mine"}):
+        with pytest.raises(ValueError, match=r"tiff|mine"):
+            sub.get_images(**bad)
+    with pytest.raises(StimuliNotDownloadedError):
+        Subject("sub-03", tmp_path).get_images()
 
 
 def test_all_subjects_are_those_of_the_data_folder(tiny_copy: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

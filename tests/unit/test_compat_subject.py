@@ -6,6 +6,7 @@ import pickle
 import shutil
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 import laion_xr
+from laion_xr.compat import files
 from laion_xr.compat.subject import Subject, load_subject
 from laion_xr.errors import (
     DataDirNotSetError,
@@ -69,8 +71,9 @@ def test_empty_name_is_no_subject(name: str, tiny: Tiny, monkeypatch: pytest.Mon
 
 def test_subject_is_named_by_a_string(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAION_XR_DATA_DIR", str(tiny.root))
-    with pytest.raises(TypeError, match="int"):
+    with pytest.raises(TypeError, match="int") as caught:  # what the published code raises
         load_subject(3)  # type: ignore[arg-type]
+    assert isinstance(caught.value, SubjectNotFoundError)  # what its documentation says
 
 
 def test_subject_that_is_not_there_is_not_downloaded(
@@ -316,6 +319,24 @@ def test_only_what_is_asked_for_is_read(tiny: Tiny, sub: Subject, reads: Reads) 
     reads.clear()
     sub.get_betas(["ses-01", "ses-03"])
     assert [r.session for r in reads.betas] == ["ses-01", "ses-03"]
+
+
+def test_folder_is_listed_once_a_call(tiny: Tiny, sub: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    listings: list[str] = []
+    scan = files.scan_subject
+    monkeypatch.setattr(files, "scan_subject", lambda *args: listings.append(args[1]) or scan(*args))
+    sub.get_betas(["ses-01", "ses-02", "ses-03"], roi="PPA", nc_threshold=5)
+    assert listings == ["sub-03"]
+
+
+def test_threads_share_a_subject(tiny: Tiny, sub: Subject) -> None:
+    asked = [session for session in tiny.sessions() for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda session: sub.get_betas(session, roi="PPA"), asked))
+        tables = list(pool.map(lambda _: sub.metadata, asked))
+    for session, betas in zip(asked, found, strict=True):
+        np.testing.assert_array_equal(betas, plain_betas(tiny, session, anatomical(tiny))[:, tiny.members("PPA")])
+    assert all(table.equals(tables[0]) for table in tables)
 
 
 def test_result_is_most_of_the_memory(tmp_path: Path) -> None:

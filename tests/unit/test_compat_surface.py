@@ -45,7 +45,10 @@ FUNCTIONS = {
     "embeddings": {"load_embeddings": "models='all', data_dir=None"},
     "download": {
         "download": "subject, ses=None, task=None, space=None, desc=None, stat=None, suffix=None, extension=None, "
-        "include_stimuli=False, include_embeddings=False, include_freesurfer=False, include_anatomical=False, n_jobs=1",
+        "include_stimuli=False, include_embeddings=False, include_freesurfer=False, include_anatomical=False, "
+        "n_jobs=1, include_raw=False",
+        "download_raw": "subject, ses=None, task=None, run=None, echo=None, part=None, suffix=None, "
+        "extension=None, n_jobs=1",
         "download_stimuli": "data_dir=None, server_url=...",
         "download_embeddings": "models='all', data_dir=None, n_jobs=1",
         "download_segmentations": "data_dir=None",
@@ -87,10 +90,22 @@ SUBJECT = {
     "has_freesurfer": "",
     "get_freesurfer_dir": "",
     "to_torch_dataset": "**kwargs",
+    "has_raw": "session=None",
+    "get_events": "session, run=None",
+    "get_raw_bold": "session, run, echo=..., +",
+    "get_sbref": "session, run, echo=..., +",
+    # of older versions
+    "get_images": "stimuli=None, format='pil'",
+    "get_image": "idx",
+    "get_stimulus_metadata": "",
 }
 CLASSES: dict[type, dict[str, str]] = {
     Subject: SUBJECT,
-    Group: {"get_shared_betas": "session, roi=None, mask=None, nc_threshold=None, +"},
+    Group: {
+        "get_shared_betas": "session, roi=None, mask=None, nc_threshold=None, +",
+        "get_shared_images": "format='pil'",
+        "get_shared_stimulus_metadata": "",
+    },
     TrialImages: {
         "get": "trial_idx, *as_displayed=True",
         "all": "session=None, *as_displayed=True",
@@ -139,6 +154,9 @@ TOP = [
     "load_subject", "load_subjects", "load_stimuli", "load_embeddings", "Subject", "Group", "Stimuli", "Embeddings",
     "Segmentations", "Captions", "download_stimuli", "download_embeddings", "download_segmentations",
     "download_captions", "subject", "group", "config", "discovery", "splits", "stimuli", "download", "errors",
+    "DataDirNotSetError", "DataNotDownloadedError", "LicenseNotAcceptedError", "StimuliNotDownloadedError",
+    "SubjectNotFoundError", "__version__", "as_displayed_rgb", "dataset_initialize", "describe", "get_data_dir",
+    "get_rois", "get_subjects", "request_stimulus_access", "resolve_subject_id", "set_data_dir",
 ]  # fmt: skip
 ERRORS = {
     "DataDirNotSetError": Exception,

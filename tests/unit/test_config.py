@@ -130,6 +130,17 @@ def test_dataset_initialize(file: Path, tmp_path: Path) -> None:
     assert folder.is_dir()
 
 
+def test_a_data_folder_that_is_none(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "README").write_text("text")
+    for create in (False, True):
+        with pytest.raises(NotALaionDatasetError, match="README is a file: expected a folder"):
+            config.dataset_initialize(tmp_path / "README", create=create)
+        for empty in ("", "  "):
+            with pytest.raises(ConfigurationError, match="is an empty text"):
+                config.dataset_initialize(empty, create=create)
+    assert not file.exists()
+
+
 def test_a_data_folder_may_be_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*args: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from laion_xr.access.credentials import Secret, request_id, request_id_path, save_request_id
-from laion_xr.errors import AccessServiceError
+from laion_xr.errors import AccessServiceError, SecretExposedWarning
 
 SERVICE = "https://service.example"
 TEXT = "lfm_0123456789abcdef"
@@ -101,7 +101,9 @@ def test_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("open_to", [0o640, 0o604, 0o644, 0o666, 0o660])
 def test_a_file_that_others_read_is_closed(file: Path, open_to: int) -> None:
     write(file, json.dumps({"request_id": TEXT}), open_to)
-    with pytest.warns(UserWarning, match=rf"others could read it \(mode 0{open_to:o}\): it is now yours") as caught:
+    with pytest.warns(
+        SecretExposedWarning, match=rf"others could read it \(mode 0{open_to:o}\): it is now yours"
+    ) as caught:
         assert request_id(SERVICE) == Secret(TEXT)
     assert TEXT not in str(caught[0].message)
     assert mode(file) == 0o600

@@ -17,7 +17,7 @@ PACKAGE = Path(laion_xr.__file__).parent
 # From the bottom up. A module may import what stands on a lower line, and, where the name is that of a folder, the
 # others of its folder.
 LEVELS = [
-    ["errors", "schema", "layout", "_version", "progress"],
+    ["errors", "schema", "layout", "_version", "progress", "quantities"],
     ["remote", "ranged", "listing"],
     ["address"],
     ["location"],
@@ -47,6 +47,7 @@ NARROW = {
     "errors": set(),
     "schema": set(),
     "layout": set(),
+    "quantities": set(),
     "voxels": {"errors", "schema", "readers.base"},
     "rois": {"errors", "schema", "readers.base"},
 }
@@ -72,6 +73,7 @@ WITHOUT_XARRAY_AND_DASK = [
     "access",
     "config",
     "progress",
+    "quantities",
 ]
 # Modules of xarray and dask that are public as they are documented
 PUBLIC = {"xarray", "dask", "dask.array"}

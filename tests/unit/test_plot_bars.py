@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgba
 
 from laion_xr import plot
 from laion_xr.errors import SelectionError, UnknownLabelError
@@ -90,6 +92,29 @@ def test_categories_have_colours_and_a_legend(ds):
     assert figure.axes[0].get_xlabel() == "mean noise ceiling (%)"
     assert figure.axes[0].get_ylabel() == "ROI (voxels)"
     assert figure.get_suptitle() == "ROIs"
+
+
+@pytest.mark.parametrize("page", ["white", "black"])
+def test_every_bar_stands_out_from_the_page(ds, page):
+    lines = {"white": "black", "black": "white"}[page]
+    with mpl.rc_context({"text.color": lines, "axes.facecolor": page}):
+        figure = plot.roi_bars(ds, "noise_ceiling", points=True)
+    colours = [bar.get_edgecolor() for bar in figure.axes[0].patches]
+    colours += [patch.get_edgecolor() for patch in figure.legends[0].get_patches()]
+    assert set(colours) == {to_rgba(lines)}  # the palest fill, yellow on white, is 1.3 : 1
+    assert all(bar.get_linewidth() >= 0.5 for bar in figure.axes[0].patches)
+
+
+def test_voxels_of_several_subjects_are_not_mixed_up(dataset_root):
+    both = xr.open_datatree(dataset_root, engine="laion_fmri").laion.shared()
+    values = both.betas[0].compute()
+    for reference in (values[::-1], values.sel(subject="sub-03")):
+        with pytest.raises(SelectionError, match="several subjects"):
+            plot.roi_bars(both, values, reference=reference)
+    one = values.sel(subject="sub-03")
+    figure = plot.roi_bars(one, one, "face", reference=one)
+    marks = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)][-1].get_offsets()
+    np.testing.assert_allclose(marks[:, 0], list(bars(figure).values()), rtol=1e-5)
 
 
 def test_reference_and_points(ds):

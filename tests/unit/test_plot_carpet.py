@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from laion_xr import plot
 from laion_xr.errors import LaionXRError, SelectionError
+from laion_xr.plot.carpet import _each
 from laion_xr.plot.pixels import bins, pixel_means
 
 
@@ -127,6 +128,11 @@ def test_rois_stand_together(ds, tiny):
     ceiling = tiny.in_mask(tiny.subject_maps["sub-03", "noise_ceiling_12rep"])
     first = [v for v in np.argsort(-ceiling, kind="stable") if smallest[v] == expected[0]]
     np.testing.assert_array_equal(pixels(figure)[: len(first)], tiny.matrix().T[first])
+
+
+@pytest.mark.parametrize(("n", "says"), [(0.5, ""), (1.044, "1.04"), (10.3, "10.3"), (121, "121"), (1209.1, "1,209")])
+def test_voxels_a_pixel_are_written_as_numbers(n, says):
+    assert _each(n) == (f" ({says} a pixel)" if says else "")
 
 
 def test_highest_ceiling_on_top(ds, tiny):

@@ -124,6 +124,7 @@ def test_threshold_cuts_and_places(ds):
     assert [axes.get_title() for axes in panels(figure)] == ["z = 0 mm", "z = 5 mm", "z = 9 mm"]
     found = shown(figure)
     assert np.nanmin(found) >= 40
+    assert bar_of(figure).ax.get_xlabel() == "noise ceiling (%), at least 40 from 0"
     only = ds.noise_ceiling.where(ds.z > 12)
     for panel in panels(plot.slices(ds, only)):
         assert float(panel.get_title().split()[2]) >= 12

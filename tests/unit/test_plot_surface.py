@@ -93,6 +93,8 @@ def test_scale_title_and_nothing(ds, tmp_path):
     figure = plot.surface(ds, "noise_ceiling", title="Ceiling", views="lateral")
     assert figure.axes[-1].get_xlabel() == "noise ceiling (%)"
     assert figure.get_suptitle() == "Ceiling"
+    few = plot.surface(ds, "noise_ceiling", threshold=2.5, views="lateral", hemispheres="L")
+    assert few.axes[-1].get_xlabel() == "noise ceiling (%), at least 2.5 from 0"
     nothing = plot.surface(ds, ds.noise_ceiling * np.nan, views=["lateral"], hemispheres="R")
     assert nothing.axes[-1].get_xlabel().endswith(": nothing to show")
     _, colours = triangles(panels(nothing)["right, lateral"])

@@ -199,6 +199,7 @@ def test_without_nitransforms(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -
         (lambda ds: ds.laion.to_template("r2_mean", transform="dat"), "There are: xfm, lta"),
         (lambda ds: ds.laion.to_template(np.zeros(5)), r"found shape \(5,\)"),
         (lambda ds: ds.isel(voxel=[]).laion.to_template("r2_mean"), "0 voxels"),
+        (lambda ds: ds.laion.to_template(np.zeros(ds.sizes["voxel"], complex)), "real numbers, found complex128"),
         (lambda ds: ds.laion.template_points("here"), r"places \(x, y, z\)"),
     ],
 )

@@ -106,6 +106,17 @@ def test_integers_stay_integers_where_the_fill_is_one(ds: xr.Dataset, tiny, valu
     assert not np.asarray(image.dataobj)[outside(tiny)].any()
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype", "first"),
+    [("float16", "float32", 0), ("uint64", "int32", 0), ("int64", "float64", 2**40), ("uint64", "float64", 2**40)],
+)
+def test_types_that_nifti_lacks_keep_their_values(ds: xr.Dataset, tiny, values: str, dtype: str, first: int) -> None:
+    given = (first + np.arange(ds.sizes["voxel"])).astype(values)
+    for image in (to_nifti(ds, given, fill=0), ds.laion.masker().inverse_transform(given)):
+        assert image.get_data_dtype() == np.dtype(dtype)
+        np.testing.assert_array_equal(np.asarray(image.dataobj)[tiny.mask], given)
+
+
 def test_array_without_the_attributes_of_the_dataset(ds: xr.Dataset) -> None:
     expected = ds.laion.to_nifti("r2_mean").get_fdata()
     alone = (ds.r2_mean * 1).drop_attrs(deep=False)
@@ -131,7 +142,7 @@ def test_one_voxel(ds: xr.Dataset, tiny) -> None:
     ("call", "message"),
     [
         (lambda ds: ds.laion.to_nifti(), r"Which values\? Give a variable's name or an array: one of \['betas'"),
-        (lambda ds: ds.laion.to_nifti("r3_mean"), "There is no variable 'r3_mean' here"),
+        (lambda ds: ds.laion.to_nifti("r3_mean"), "There is no variable 'r3_mean' here. Did you mean 'r2_mean'"),
         (lambda ds: ds.laion.to_nifti("session"), r"values with the dim 'voxel', found dims \('trial',\)"),
         (
             lambda ds: ds.laion.to_nifti(xr.DataArray(np.zeros(3), dims="voxel")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import sys
 import tracemalloc
@@ -436,3 +437,122 @@ def test_default_collate_of_map_items_is_the_batch_of_the_stream(ds: xr.Dataset)
     assert set(other) == set(batch)
     assert other["stimulus"] == batch["stimulus"]
     torch.testing.assert_close(other["betas"], batch["betas"], rtol=0, atol=0, equal_nan=True)
+
+
+def test_items_are_those_who_take_them(ds: xr.Dataset, dataset_root: Path, tiny: Tiny) -> None:
+    # what a transform returns lives on while the buffer is written again
+    def pair(item: dict[str, Any]) -> Any:
+        return item["trial"], item["betas"], item["betas"].numpy()[::2]
+
+    kept = list(to_torch(ds, buffer=8, transform=pair))
+    for trial, betas, half in kept:
+        np.testing.assert_array_equal(betas.numpy(), tiny.matrix()[trial])
+        np.testing.assert_array_equal(half, tiny.matrix()[trial][::2])
+
+    # and may be changed in place, like embeddings and images that are shown again
+    def changed(item: dict[str, Any]) -> dict[str, Any]:
+        return {"trial": item["trial"]} | {key: item[key].sub_(1) for key in ("betas", "embedding", "image")}
+
+    shown = xr.open_dataset(dataset_root, engine="laion_fmri", subject="sub-01")
+    shown = shown.isel(trial=np.repeat(np.arange(12), 2), voxel=slice(0, 5)).compute()
+    options: dict[str, Any] = {"embedding": "CLIP", "image": 8, "transform": changed, "shuffle": False, "nan": 0.0}
+    stream, dataset = to_torch(shown, batch_size=24, **options), to_torch(shown, kind="map", **options)
+    assert isinstance(dataset, TrialDataset)
+    del options["transform"]
+    (plain,) = to_torch(shown, batch_size=24, **options)
+    for _ in range(2):
+        (batch,) = stream
+        for found in (batch, default_collate(dataset.__getitems__(range(24)))):
+            for key in ("betas", "embedding", "image"):
+                torch.testing.assert_close(found[key], plain[key] - 1, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_transform_does_not_see_what_was_consumed(ds: xr.Dataset) -> None:
+    seen: list[int] = []
+
+    def noted(item: dict[str, Any]) -> int:
+        seen.append(item["trial"])
+        return int(item["trial"])
+
+    stream = to_torch(ds, transform=noted)
+    whole = list(stream)
+    seen.clear()
+    stream.load_state_dict(stream.state_dict(batches=40))
+    assert list(stream) == seen == whole[40:]
+
+
+def test_states_are_plain_values(ds: xr.Dataset) -> None:
+    numbers = {"batch_size": 4, "seed": 3, "buffer": 30, "rank": 1, "world_size": 2}
+    stream = to_torch(ds, **{key: np.int64(n) for key, n in numbers.items()})
+    loader = Loader(stream)
+    first = next(iter(loader))
+    state = json.loads(json.dumps(loader.state_dict()))
+    file = io.BytesIO()
+    torch.save(loader.state_dict(), file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True) == loader.state_dict() == state
+    again = Loader(to_torch(ds, **numbers))
+    again.load_state_dict(state)
+    assert sorted([*trials_of([first]), *trials_of(again)]) == sorted(trials_of(to_torch(ds, **numbers)))
+
+
+@pytest.mark.parametrize("wrong", [{}, None, [1], {"epoch": 1}, {"num_workers": 0}, {"batches": -1}, {"batches": "2"}])
+def test_what_is_no_state_is_refused(ds: xr.Dataset, wrong: Any) -> None:
+    loader = Loader(to_torch(ds, batch_size=4))
+    state = loader.state_dict() | wrong if isinstance(wrong, dict) and "batches" in wrong else wrong
+    for target in (loader, loader.stream):
+        with pytest.raises(SelectionError, match=r"state"):
+            target.load_state_dict(state)
+    assert len(list(loader)) == 12
+
+
+def test_a_state_of_the_end_begins_the_next_epoch(ds: xr.Dataset) -> None:
+    loader = Loader(to_torch(ds, batch_size=4))
+    iterator = iter(loader)
+    for _ in range(12):
+        next(iterator)
+    state = loader.state_dict()
+    assert (state["epoch"], state["batches"]) == (0, 12)
+    second = Loader(to_torch(ds, batch_size=4))
+    second.load_state_dict(state)
+    assert list(second) == []
+    assert second.stream.epoch == 1
+    assert next(iterator, None) is None
+    assert trials_of(second) == trials_of(loader)
+
+
+def test_words_of_wrong_arguments(ds: xr.Dataset) -> None:
+    for options, words in (
+        ({"nan": "0"}, "nan"),
+        ({"nan": True}, "nan"),
+        ({"transform": 3}, "expected a function"),
+        ({"embedding": []}, "names of embedding models"),
+        ({"dtype": "float8_e4m3fn"}, "float16, bfloat16, float32, float64"),
+        ({"dtype": np.float32}, "float16, bfloat16, float32, float64"),
+    ):
+        with pytest.raises(SelectionError, match=words):
+            to_torch(ds, **options)
+    with pytest.raises(SelectionError, match="in_order"):
+        Loader(to_torch(ds, batch_size=4), in_order=False)
+    dataset = to_torch(ds, kind="map")
+    assert isinstance(dataset, TrialDataset)
+    for index in (slice(0, 3), 1.7, "a"):
+        with pytest.raises(SelectionError, match="by its number"):
+            dataset[index]  # type: ignore[index]
+    assert dataset[torch.tensor(3)]["trial"] == dataset[np.int16(3)]["trial"] == 3
+
+
+def test_a_batch_of_more_than_there_is(ds: xr.Dataset) -> None:
+    (batch,) = to_torch(ds, batch_size=1000)
+    assert sorted(batch["trial"].tolist()) == list(range(46))
+    assert list(to_torch(ds, batch_size=1000, drop_last=True)) == []
+    (batch,) = to_torch(ds.isel(trial=[7]), batch_size=3)
+    assert batch["betas"].shape == (1, ds.sizes["voxel"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_each_type_goes_through_a_small_buffer(ds: xr.Dataset, tiny: Tiny, dtype: str) -> None:
+    # slots that are not side by side
+    for batch in to_torch(ds, batch_size=3, buffer=9, dtype=dtype):
+        expected = torch.from_numpy(tiny.matrix()[batch["trial"].numpy()]).to(getattr(torch, dtype))
+        torch.testing.assert_close(batch["betas"], expected, rtol=0, atol=0, equal_nan=True)

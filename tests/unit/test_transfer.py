@@ -252,6 +252,22 @@ def test_links_inside_the_folder_are_fine(tmp_path: Path) -> None:
         safe_target(tmp_path, "out/f")
 
 
+def test_a_link_that_leaves_says_what_to_do(tmp_path: Path) -> None:
+    root, disk = tmp_path / "data", tmp_path / "disk"
+    root.mkdir()
+    (disk / "stimuli").mkdir(parents=True)
+    (root / "stimuli").symlink_to(disk / "stimuli")
+    with pytest.raises(UnsafePathError, match="is read through the link") as caught:
+        safe_target(root, "stimuli/images.h5")
+    assert f"Download it with {str(disk)!r} as the data folder" in str(caught.value)
+    # done so, it lies where the link leads
+    safe_target(disk, "stimuli/images.h5").write_text("images")
+    assert (root / "stimuli" / "images.h5").read_text() == "images"
+    (root / "derivatives").symlink_to(disk)  # named otherwise
+    with pytest.raises(UnsafePathError, match=r"Let the link lead to a folder 'derivatives'"):
+        safe_target(root, "derivatives/x/f")
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda x: (x[0], x[0] + x[1]))))
 def test_merged_ranges_hold_the_same_bytes(ranges: list[tuple[int, int]]) -> None:
     expected = {n for start, end in ranges for n in range(start, end)}
