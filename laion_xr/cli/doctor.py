@@ -39,6 +39,7 @@ EXTRAS = {
     "torch": "torch",
     "distributed": "distributed",
     "cluster": "sklearn",
+    "rsatoolbox": "rsatoolbox",
 }
 PACKAGES = ("xarray", "dask", "zarr", "numpy", "fsspec", "h5py", "nibabel")
 # Below this a session does not fit
