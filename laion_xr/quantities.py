@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 UNKNOWN = "-"  # a count that nobody knows: an empty cell
 
 
@@ -12,7 +10,8 @@ def size_text(n_bytes: int) -> str:
     value, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]
-    digits = 0 if units[0] == "B" else max(0, 2 - math.floor(math.log10(max(value, 1))))
+    # what is rounded up to another digit before the point has one less behind it
+    digits = 0 if units[0] == "B" or value >= 99.95 else 1 if value >= 9.995 else 2
     return f"{value:,.{digits}f} {units[0]}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 import struct
 import sys
@@ -226,3 +227,11 @@ def access_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     with _fake_service().serving() as service:
         monkeypatch.setenv("LAION_XR_ACCESS_URL", service.url)
         yield service
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let processes that a test starts hear Ctrl-C: those of a shell's background job are deaf to it by inheritance."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

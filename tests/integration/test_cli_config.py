@@ -148,6 +148,7 @@ def test_no_command_shows_a_secret(access_service: Any, tmp_path: Path, monkeypa
     assert [p for p, text in written.items() for secret in access_service.secrets if secret in text] == []
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_images_come(access_service: Any, tmp_path: Path) -> None:
     data = bytes(range(256)) * 12_000
     access_service.files = {"task-images_stimuli.h5": data}

@@ -110,6 +110,7 @@ def test_nothing_to_download_and_no_such_place(bucket: Any, tmp_path: Path) -> N
     assert "There is no subject in" in nowhere.stderr
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_says_how_to_go_on_and_that_goes_on(bucket: Any, tiny: Any, tmp_path: Path) -> None:
     bucket.fail("/derivatives/rois/", 0.3, float("inf"))
     asked = ["download", str(tmp_path), "-s", "3", "--source", "s3://published", *leading(bucket), "--accept-license"]

@@ -413,6 +413,7 @@ def test_processes_that_want_the_same_fetch_it_once(s3: Any, long_file: bytes, t
     assert len(ranges) == len(set(ranges))
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_came(s3: Any, long_file: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     s3.fail("captions", 0.2, float("inf"))
     process = start(s3, tmp_path)
