@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterable, MutableMapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -21,6 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import fsspec
 
 from laion_xr.access.configuration import cache_dir
+from laion_xr.access.private import write_private
 from laion_xr.errors import CacheWarning, DataNotDownloadedError, LaionXRError, SelectionError
 from laion_xr.location import Codec, FileEntry, Location
 
@@ -161,15 +159,7 @@ class CachedLocation(Location):
         try:
             # what is kept may be of a private bucket
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-            try:
-                with os.fdopen(handle, "wb") as target:
-                    target.write(_head(key, data, file) + b"\n" + data)
-                os.replace(partial, path)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(partial)
-                raise
+            write_private(path, _head(key, data, file) + b"\n" + data)
         except OSError as error:
             warnings.warn(
                 f"The catalogue cache {self.folder} cannot be written ({error}): opening goes on without it; make "

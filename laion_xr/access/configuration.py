@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import NamedTuple
 
 from platformdirs import user_cache_path, user_config_path
 
+from laion_xr.access.private import write_private
 from laion_xr.errors import ConfigurationError, DataDirNotSetError, NotALaionDatasetError, did_you_mean
 
 DATA_DIR_VARIABLE = "LAION_XR_DATA_DIR"
@@ -265,15 +264,7 @@ def write_file(values: Mapping[str, str | None]) -> Path:
     path = config_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".config-", suffix=".partial")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as target:
-                target.write(json.dumps(kept, indent=2) + "\n")
-            os.replace(partial, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
+        write_private(path, (json.dumps(kept, indent=2) + "\n").encode())
     except OSError as error:
         raise ConfigurationError(
             f"The configuration {path} cannot be written ({error}): make room or get permission, or use the "

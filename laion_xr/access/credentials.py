@@ -9,13 +9,12 @@ import hmac
 import json
 import os
 import stat
-import tempfile
 import warnings
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
+from laion_xr.access.private import write_private
 from laion_xr.errors import AccessServiceError, SecretExposedWarning
 
 REQUEST_ID_VARIABLE = "LAION_FMRI_REQUEST_ID"
@@ -122,16 +121,7 @@ def save_request_id(found: Secret, service: str, email: str | None = None) -> Pa
     }
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # mkstemp opens with mode 0600
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".auth-", suffix=".partial")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as target:
-                json.dump(record, target, indent=2)
-            os.replace(partial, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
+        write_private(path, json.dumps(record, indent=2).encode())
     except OSError as error:
         raise AccessServiceError(
             f"The request id cannot be kept in {path} ({error.strerror}): make room or get permission, and run the "

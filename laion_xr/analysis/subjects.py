@@ -208,9 +208,8 @@ def _joined(averages: Mapping[str, xr.Dataset], counts: pd.Series[int]) -> xr.Da
     categories = json.dumps(_categories(averages))
     # what else is said of them is of one subject: the grid, or for how many repeats the ceiling was made
     attrs = {n: {k: v for k, v in first[n].attrs.items() if k in KEPT} for n in columns if n in first.coords}
-    # a grid and a root for each: back for the one that is selected
-    places = {name: ds[VOXEL].attrs for name, ds in averages.items()}
-    attrs[VOXEL] |= {PLACES: json.dumps({s: {k: v for k, v in a.items() if k in OF_PLACE} for s, a in places.items()})}
+    places = {s: {k: v for k, v in ds[VOXEL].attrs.items() if k in OF_PLACE} for s, ds in averages.items()}
+    attrs[VOXEL] |= {PLACES: json.dumps(places)}  # a grid and a root for each: back for the one that is selected
     attrs["roi"] = attrs.get("roi", {}) | {"roi_categories": categories}
     betas = lazy_variable((STIMULUS, VOXEL), _side_by_side(averages), first.betas.attrs)
     ds = xr.Dataset({"betas": betas}, coords=coords)

@@ -27,6 +27,14 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, and nothing else there.")]
+LookedAt = Annotated[
+    str | None,
+    typer.Argument(
+        help="Folder or address that holds `derivatives`, a subject's folder, or a bare subject; "
+        "the configured data folder where it is left out.",
+        show_default=False,
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -98,14 +106,7 @@ def demo(
 )
 def info(
     context: typer.Context,
-    root: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder or address that holds `derivatives`, a subject's folder, or a bare subject; "
-            "the configured data folder where it is left out.",
-            show_default=False,
-        ),
-    ] = None,
+    root: LookedAt = None,
     subject: Annotated[
         str | None, typer.Argument(help="A subject (sub-03, 03 or 3) to look at more closely.", show_default=False)
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from laion_xr.cli.commands import Debug, Json, app, examples, load
+from laion_xr.cli.commands import Debug, Json, LookedAt, app, examples, load
 from laion_xr.cli.screen import reporting
 
 
@@ -20,14 +20,7 @@ from laion_xr.cli.screen import reporting
 )
 def report(
     context: typer.Context,
-    root: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder or address that holds `derivatives`, a subject's folder, or a bare subject; "
-            "the configured data folder where it is left out.",
-            show_default=False,
-        ),
-    ] = None,
+    root: LookedAt = None,
     subject: Annotated[
         str | None,
         typer.Argument(help="A subject (sub-03, 03 or 3); it may be left out where there is one.", show_default=False),
