@@ -7,6 +7,7 @@ Blosc, then CRC-32C. Anything else, and any store that is not local, is read by 
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import os
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Decoding scales with cores until memory is what it waits for
 THREADS = min(os.cpu_count() or 1, 4)
+# Threads whose memory is kept for the next read: three chunks each, 6 MB
+SPARE = 4
 # Picked one by one in the time that it takes to begin with the next rectangle, 1 microsecond
 VALUES_A_RUN = 1000
 # What Blosc adds to what it cannot compress, and the checksum; where its header says how much comes out
@@ -153,10 +156,11 @@ class ChunkFiles:
         return f"c{self.separator}{row}{self.separator}{column}"
 
     def _decode(self, todo: Sequence[tuple[RowPart, ColumnPart]], out: AnyArray) -> None:
-        packed, block = self.buffers()
+        room = _Room.free(self)
         for rows, columns in todo:
-            self.load(rows.chunk, columns.chunk, packed, block)
-            place(block, rows, columns, out)
+            self.load(rows.chunk, columns.chunk, room.packed, room.block)
+            place(room.block, rows, columns, out, room.picked)
+        _spare.append(room)
 
     def _rows(self, rows: IntArray) -> Iterator[RowPart]:
         for picks in _grouped(rows // self.chunks[0]):
@@ -171,6 +175,28 @@ class ChunkFiles:
             chunk = int(inside[0]) // self.chunks[1]
             runs = np.flatnonzero((np.diff(inside) != 1) | (np.diff(result) != 1)) + 1
             yield ColumnPart(chunk, inside - chunk * self.chunks[1], result, np.array([0, *runs, len(inside)]))
+
+
+class _Room:
+    """Memory that decoding a chunk takes: the chunk in its file, decoded, and the columns that are picked from it."""
+
+    def __init__(self, files: ChunkFiles) -> None:
+        self.chunks = files.chunks
+        self.packed, self.block = files.buffers()
+        self.picked = np.empty(files.chunks[0] * files.chunks[1], "<f4")
+
+    @classmethod
+    def free(cls, files: ChunkFiles) -> _Room:
+        """Return room that was used before, or new one."""
+        try:
+            room = _spare.pop()
+        except IndexError:
+            return cls(files)
+        return room if room.chunks == files.chunks else cls(files)
+
+
+# What a read leaves for the next: touching new memory takes as long as decoding a chunk into it
+_spare: collections.deque[_Room] = collections.deque(maxlen=SPARE)
 
 
 @functools.cache
@@ -189,10 +215,11 @@ def checked_blosc() -> tuple[Callable[..., int], Callable[..., bytes], Callable[
     return value, compress, decompress
 
 
-def place(block: AnyArray, rows: RowPart, columns: ColumnPart, out: AnyArray) -> None:
-    """Copy what was asked for from a chunk to its place in the result.
+def place(block: AnyArray, rows: RowPart, columns: ColumnPart, out: AnyArray, room: AnyArray) -> None:
+    """Copy what was asked for from a chunk to its place in the result, by way of `room`.
 
-    Columns that lie together in both are copied as rectangles, unless these are many and narrow.
+    Columns that lie together in both are copied as rectangles, unless these are many and narrow. Columns that are asked
+    for twice may take more than there is room for, and then new memory.
     """
     inside, result = columns.inside, columns.result
     source, target = _slice(rows.inside), _slice(rows.result)
@@ -205,7 +232,10 @@ def place(block: AnyArray, rows: RowPart, columns: ColumnPart, out: AnyArray) ->
             left, at, n = int(inside[start]), int(result[start]), stop - start
             out[target, at : at + n] = block[source, left : left + n]
     else:
-        out[target][:, result] = np.take(block[source], inside, axis=1)
+        n = len(rows.inside) * len(inside)
+        picked = (room[:n] if n <= len(room) else np.empty(n, room.dtype)).reshape(-1, len(inside))
+        # positions are those of a chunk: "clip" changes none, and "raise" would go by way of new memory
+        out[target][:, result] = np.take(block[source], inside, axis=1, out=picked, mode="clip")
 
 
 def _slice(positions: IntArray) -> slice | None:

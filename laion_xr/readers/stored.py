@@ -115,7 +115,7 @@ class StoredReader:
         """
         with self.location.explained(self.path):
             ids, columns = _stored_voxels(self, _record(self._metadata())["checksums"][VOXEL])
-            return _columns(ids, columns, voxels, self.location.show(self.path)), _array(self, BETAS)
+            return _columns(ids, columns, voxels, self.location.show(self.path)), _betas(self)
 
     def blocks(self, voxels: IntArray) -> list[IntArray]:
         """Return positions in `voxels` (C-order flat grid ids) by the column of chunks in which they are stored.
@@ -158,7 +158,7 @@ class StoredReader:
         try:
             with self.location.explained(self.path):
                 ids, columns = _stored_voxels(self, record["checksums"][VOXEL])
-                betas, shape = _array(self, BETAS), (self.shape[0], len(ids))
+                betas, shape = _betas(self), (self.shape[0], len(ids))
                 if betas.shape != shape or betas.dtype != self.dtype:
                     raise CorruptFileError(f"expected betas of shape {shape}, found {betas.dtype} of {betas.shape}")
                 fill(betas, rows, _columns(ids, columns, picked, name), out, self._lost)
@@ -217,6 +217,23 @@ def _stored_voxels(reader: StoredReader, checksum: int) -> tuple[IntArray, IntAr
         raise CorruptFileError(f"{VOXEL} fails its checksum")
     columns = np.argsort(stored, kind="stable")
     return stored[columns], columns
+
+
+def _betas(reader: StoredReader) -> zarr.Array[Any]:
+    if not reader.location.is_local:  # what holds a connection is not kept: a forked process has none
+        return _array(reader, BETAS)
+    path = f"{reader.path}/{BETAS}/{METADATA}"
+    return _local_betas(reader, reader.location.read_many([path])[path])
+
+
+@functools.lru_cache(maxsize=64)
+def _local_betas(reader: StoredReader, metadata: bytes) -> zarr.Array[Any]:
+    # Zarr takes a millisecond to open an array, by way of another thread, and a session is read in many parts
+    import zarr  # noqa: PLC0415 - as above
+    from zarr.storage import StorePath  # noqa: PLC0415 - as above
+
+    where = StorePath(zarr_store(reader.location), f"{reader.path}/{BETAS}")
+    return zarr.Array.from_dict(where, json.loads(metadata))
 
 
 def _array(reader: StoredReader, name: str) -> zarr.Array[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from laion_xr.lazy.items import ItemSource, item_plan_of
 from laion_xr.readers.base import IntArray, Reader
 from laion_xr.schema import STIMULUS, TRIAL
 from laion_xr.torch.shuffle import CAPTIONS, stream
+from laion_xr.torch.slots import aligned
 
 # Embeddings of the images that are shown are kept in the memory of each worker up to this; larger ones are read by row
 EMBEDDING_BYTES = 512 << 20
@@ -25,6 +27,10 @@ EMBEDDING_BYTES = 512 << 20
 
 class Field(Protocol):
     """One key of the items, for rows in any order: picklable, safe in a forked process."""
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item; 0 for texts."""
 
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return a value a row."""
@@ -35,6 +41,11 @@ class Numbers:
 
     def __init__(self, values: npt.ArrayLike) -> None:
         self.numbers = np.asarray(values, np.int64)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item."""
+        return self.numbers.itemsize
 
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return Python's own numbers, of which PyTorch makes an int64 tensor."""
@@ -48,6 +59,11 @@ class Names:
     def __init__(self, codes: IntArray, names: Sequence[str]) -> None:
         self.codes, self.names = codes.astype(np.int32), list(names)
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item."""
+        return 0
+
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return texts."""
         return [self.names[code] for code in self.codes[rows].tolist()]
@@ -58,6 +74,11 @@ class ShownImages:
 
     def __init__(self, codes: IntArray, source: ItemSource, items: Sequence[Any]) -> None:
         self.codes, self.source, self.items = codes.astype(np.int32), source, list(items)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item."""
+        return math.prod(self.source.shape) * self.source.dtype.itemsize
 
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return images, read in the order of the file; a trial's is its own, to be changed in place."""
@@ -80,6 +101,11 @@ class ShownEmbeddings:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_kept": None}  # another process reads its own
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item."""
+        return len(self.features) * self.dtype.itemsize
+
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return embeddings, copies of those that are kept, which are read when the first are asked for."""
         codes = self.codes[rows]
@@ -101,6 +127,11 @@ class Rows:
     def __init__(self, values: npt.NDArray[Any], dtype: torch.dtype) -> None:
         self.tensor = torch.tensor(values).to(dtype)
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item."""
+        return self.tensor[:1].nbytes
+
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return rows as tensors."""
         return list(self.tensor[torch.from_numpy(np.asarray(rows))])
@@ -111,6 +142,11 @@ class Caption:
 
     def __init__(self, codes: IntArray, texts: Sequence[Sequence[str]]) -> None:
         self.codes, self.texts = codes.astype(np.int32), [list(of_image) for of_image in texts]
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item."""
+        return 0
 
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return texts: the same for the same seed, epoch and row."""
@@ -186,6 +222,11 @@ class Several:
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
         self.fields = dict(fields)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of its tensors in an item."""
+        return sum(aligned(field.item_bytes) for field in self.fields.values())
 
     def values(self, rows: IntArray, seed: int, epoch: int) -> Sequence[Any]:
         """Return dicts, name of the model -> value."""

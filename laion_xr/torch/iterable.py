@@ -68,9 +68,8 @@ class TrialStream(IterableDataset[Item]):
         return self.__dict__ | {"_spare": []}
 
     def slot_bytes(self) -> int:
-        """Return the bytes of the betas of a batch, of the subject with most voxels."""
-        widest = max(part.betas.shape[1] * part.dtype.itemsize for part in self.parts)
-        return widest * (self.batch_size or 1)
+        """Return the bytes of the tensors of a batch, of the subject that has most."""
+        return max(part.item_bytes for part in self.parts) * (self.batch_size or 1)
 
     @property
     def epoch(self) -> int:
@@ -251,16 +250,11 @@ class TrialStream(IterableDataset[Item]):
 
 
 def _collated(items: list[Any], ring: Ring | None) -> Any:
-    """Return items as a batch; in a worker their betas are put into a slot, where there is one for them."""
+    """Return items as a batch; in a worker its tensors are put into a slot, where there is one for them."""
     info, first = get_worker_info(), items[0]
-    if ring is None or info is None or type(first) is not dict:
-        return default_collate(items)
-    rows = [item.get("betas") for item in items]
-    if any(not isinstance(r, torch.Tensor) or (r.shape, r.dtype) != (rows[0].shape, rows[0].dtype) for r in rows):
-        return default_collate(items)
-    rest = default_collate([{key: value for key, value in item.items() if key != "betas"} for item in items])
-    sent = ring.stacked(info.id, rows)
-    return {"betas": default_collate(rows) if sent is None else sent, **rest}
+    plain = type(first) is dict and all(type(item) is dict and item.keys() == first.keys() for item in items)
+    slot = ring.slot(info.id) if plain and ring is not None and info is not None else None
+    return default_collate(items) if slot is None else slot.collated(items)
 
 
 def _owned(item: Any) -> Any:

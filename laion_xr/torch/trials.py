@@ -10,6 +10,7 @@ import torch
 
 from laion_xr.readers.base import IntArray
 from laion_xr.torch.items import Field
+from laion_xr.torch.slots import aligned
 from laion_xr.torch.sources import BetaSource
 
 Item = dict[str, Any]
@@ -41,6 +42,12 @@ class Trials:
 
     def __len__(self) -> int:
         return self.betas.shape[0]
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of the tensors of an item, each rounded up to where the next may begin."""
+        sizes = [self.betas.shape[1] * self.dtype.itemsize, *(field.item_bytes for field in self.fields.values())]
+        return sum(aligned(size) for size in sizes)
 
     def items(self, rows: IntArray, betas: list[torch.Tensor], seed: int, epoch: int) -> list[Item]:
         """Return items of rows whose betas are there."""

@@ -231,22 +231,58 @@ def test_slots_of_workers_that_are_gone_are_free_again(chunked: xr.Dataset) -> N
     assert int(ring.busy.sum()) == 0
 
 
-class Four:
-    """Four voxels, of another type than the slots were made for."""
+class Wide:
+    """Betas of another type than the slots were made for, and too many."""
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        return {"betas": item["betas"][:4].double(), "trial": item["trial"]}
+        return {"betas": item["betas"].double().tile(40), "trial": item["trial"]}
 
 
-def test_a_transform_may_change_the_type(chunked: xr.Dataset) -> None:
-    values = chunked.betas.values[:, :4].astype("f8")
-    stream = to_torch(chunked.isel(voxel=slice(0, 9)), batch_size=3, transform=Four())  # 108 bytes a batch
+def test_a_transform_may_make_more_than_slots_have_room_for(chunked: xr.Dataset) -> None:
+    chunked = chunked.isel(voxel=slice(0, 9))
+    values = np.tile(chunked.betas.values.astype("f8"), 40)
     n = 0
-    for batch in Loader(stream, 2):
+    for batch in Loader(to_torch(chunked, batch_size=3, transform=Wide()), 2):
         assert batch["betas"].dtype == torch.float64
         np.testing.assert_array_equal(batch["betas"].numpy(), values[batch["trial"].numpy()])
         n += len(batch["trial"])
     assert n == 600
+
+
+class Everything:
+    """An item with all that a slot takes, and all that it does not."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        n = item["trial"]
+        return item | {
+            "nested": {"one": item["betas"][:3], "two": {"of it": torch.full((40, 50), n, dtype=torch.int16)}},
+            "half": item["betas"][::2].to(torch.bfloat16),
+            "flag": torch.tensor(n % 2 == 0),
+            "number": n / 2,
+            "list": [n, torch.tensor([n, n])],
+            "empty": torch.empty(0),
+            "text": f"trial {n}",
+        }
+
+
+def test_what_comes_through_slots_is_what_the_main_process_makes(chunked: xr.Dataset) -> None:
+    stream = to_torch(chunked, batch_size=32, buffer=150, transform=Everything())
+    alone, n = iter(Loader(to_torch(chunked, batch_size=32, buffer=150, transform=Everything()))), 0
+    for batch in Loader(stream, 1):
+        other = next(alone)
+        assert list(batch) == list(other)
+        for key in ("stimulus", "text"):
+            assert batch.pop(key) == other.pop(key)
+        torch.testing.assert_close(batch, other, rtol=0, atol=0, equal_nan=True)
+        n += 1
+    assert n == 19
+
+
+def test_numbers_that_are_kept_keep_no_slot(chunked: xr.Dataset) -> None:
+    loader = Loader(to_torch(chunked, batch_size=8, buffer=150), 2, persistent_workers=True)
+    kept = [batch["trial"] for batch in loader]
+    assert int(loader._rings[-1].busy.sum()) == 0
+    assert sorted(flat([trial.tolist() for trial in kept])) == list(range(600))
 
 
 class Threads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def test_any_pick_of_any_chunks(
 def test_repeated_voxels_are_no_stretch(reader: StoredReader, columns: list[int]) -> None:
     # as many as a stretch from the first to the last, and not that stretch
     np.testing.assert_array_equal(reader.read(slice(None), IDS[columns]), values()[:, columns])
+
+
+def test_threads_and_arrays_do_not_share_memory_that_is_used_again(tmp_path: Path) -> None:
+    shapes, expected = [(4, 7), (2, 14), (11, 40), (3, 5), (4, 7)], [values(seed) for seed in range(5)]
+    readers = [write(tmp_path / str(i), v, chunks=s) for i, (s, v) in enumerate(zip(shapes, expected, strict=True))]
+
+    def read(n: int) -> bool:
+        rows, picked = np.arange(11)[n % 3 :], np.random.default_rng(n).permutation(IDS)[: 1 + n % 40]
+        columns = [IDS.tolist().index(i) for i in picked]
+        return np.array_equal(readers[n % 5].read(rows, picked), expected[n % 5][rows][:, columns])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(400)))
 
 
 @pytest.mark.parametrize("lost", [(0, 0), (1, 2), (2, 5)])
