@@ -53,3 +53,6 @@ html_theme = "pydata_sphinx_theme"
 html_title = "laion_xr"
 html_show_sourcelink = False
 html_theme_options = {"show_prev_next": True, "secondary_sidebar_items": ["page-toc"]}
+html_static_path = ["_static"]
+html_css_files = ["laion_xr.css"]
+html_sidebars = {"index": [], "dataset": []}  # no pages below them: the room is for the text

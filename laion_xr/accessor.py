@@ -62,9 +62,11 @@ class _Accessor(Generic[XarrayT]):
         """Restore the label indexes (after `to_zarr`, `to_netcdf`, `drop_indexes`)."""
         return index_labels(self._obj)
 
-    def to_nifti(self, values: Any = None, path: str | Path | None = None) -> nib.Nifti1Image:
+    def to_nifti(
+        self, values: Any = None, path: str | Path | None = None, fill: float = float("nan")
+    ) -> nib.Nifti1Image:
         """Put values back into the grid as a NIfTI image: see `laion_xr.analysis.to_nifti`."""
-        return to_nifti(self._obj, values, path)
+        return to_nifti(self._obj, values, path, fill)
 
     def masker(self) -> VoxelMasker:
         """Return what takes these voxels out of images, and puts them back: see `laion_xr.space.masker`."""

@@ -99,7 +99,15 @@ def advice(url: str, options: Mapping[str, Any]) -> str:
     )
 
 
+def hidden(options: Mapping[str, Any]) -> str:
+    """Return options as they may be shown: their names, and none of their values, which may be credentials."""
+    return f"{{{', '.join(f'{name!r}: <hidden>' for name in options)}}}"
+
+
 class _Options(dict[str, Any]):
+    def __repr__(self) -> str:
+        return hidden(self)
+
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tokenize(self))
 

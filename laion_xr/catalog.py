@@ -111,12 +111,12 @@ class SubjectCatalog:
         """
         readable = [s for s in self.sessions if s.has_betas or s.session in stored]
         if names is None:
-            found = tuple(readable)
-            if not found:
+            if not (found := tuple(readable)):
                 where = self.location.show(layout.subject_dir(self.subject))
+                betas = layout.session_path(self.subject, "ses-01", "betas").rpartition("/")[2]
                 raise DataNotDownloadedError(
-                    f"No session of {self.subject} has betas in {where}: expected files such as "
-                    f"{layout.session_path(self.subject, 'ses-01', 'betas').rpartition('/')[2]}; download them first."
+                    f"No session of {self.subject} has betas in {where}: expected files such as {betas}; download "
+                    f"them first with 'laion-xr download ROOT --subject {self.subject}'."
                 )
             return found
         if isinstance(names, (str, Integral)):

@@ -149,7 +149,7 @@ def dataset_initialize(path: str | os.PathLike[str], *, create: bool = False) ->
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
-    text = os.fspath(path)
+    text = os.fsdecode(path)
     if not text.strip():
         raise ConfigurationError("The data folder is an empty text: expected a path, such as '/data/laion'.")
     if not configuration.is_folder(text):
@@ -161,7 +161,16 @@ def dataset_initialize(path: str | os.PathLike[str], *, create: bool = False) ->
     if folder.exists() and not folder.is_dir():
         raise NotALaionDatasetError(f"The data folder {folder} is a file: expected a folder, empty or with data.")
     if create:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotALaionDatasetError(
+                f"The data folder {folder} cannot be made: a file is where one of its folders belongs; choose another."
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"The data folder {folder} cannot be made ({error.strerror}): choose another, or get permission."
+            ) from None
     if not folder.is_dir():
         raise NotALaionDatasetError(
             f"The data folder {folder} does not exist: expected a folder, empty or with data; create it, or pass "

@@ -56,7 +56,7 @@ def subject_dataset(
     drop = set(drop_variables)
     location = catalog.location
     axis = voxel_axis(catalog, mask_source)
-    stored = usable_sessions(catalog, store, axis, source)
+    stored = usable_sessions(catalog, store, axis, source, filled=write_through is not None)
     chosen = catalog.sessions_with_betas(sessions, stored)
     opened, tables = open_sessions(catalog, chosen, axis, source, stored)
     if write_through is not None and store is not None:

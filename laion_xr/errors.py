@@ -188,5 +188,6 @@ def unknown_label(kind: str, name: object, known: Iterable[object]) -> UnknownLa
 def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
     """Return the error for an optional package that is not installed."""
     return MissingExtraError(
-        f"{purpose} needs the package {package!r}, which is not installed: pip install 'laion-xr[{extra}]'."
+        f"{purpose} needs the package {package!r}, which is not installed: pip install 'laion-xr[{extra}]', or, in a "
+        f"checkout of laion_xr, pip install -e '.[{extra}]'."
     )

@@ -25,11 +25,15 @@ def index_labels(ds: XarrayT) -> XarrayT:
     Indexes are not stored: after `to_zarr`, `to_netcdf` or `drop_indexes` this restores them. Labels that are not
     there are left out.
     """
-    categories = roi_categories(ds)
-    for dim, names in INDEXED.items():
+    categories, groups, subject = roi_categories(ds), list(INDEXED.items()), _subject(ds)
+    if _is_of_subjects(ds):
+        # the ids, which subjects share, in an index of their own: xarray assigns no variable beside an index over a
+        # dimension's own coordinate and others
+        groups[-1:] = [(schema.VOXEL, schema.SHARED_VOXEL_LABELS), (schema.VOXEL, (schema.VOXEL,))]
+    for dim, names in groups:
         known: dict[str, object] = {}
-        if dim == schema.VOXEL and _is_of_subjects(ds):
-            names, known = schema.SHARED_VOXEL_LABELS, {schema.SUBJECT: np.atleast_1d(ds.attrs.get("subjects", []))}
+        if schema.SUBJECT in names:
+            known = {schema.SUBJECT: np.atleast_1d(ds.attrs.get("subjects", []))}
         present = [n for n in names if n in ds.coords and ds[n].dims == (dim,)]
         if not present:
             continue
@@ -39,7 +43,7 @@ def index_labels(ds: XarrayT) -> XarrayT:
         ids = None
         if dim in ds.coords:
             ids = voxel_keys(ds) if dim == schema.VOXEL else ds[dim].values
-        ds = ds.set_xindex(present, LabelIndex, ids=ids, categories=categories, known=known)
+        ds = ds.set_xindex(present, LabelIndex, ids=ids, categories=categories, known=known, subject=subject)
     return ds
 
 
@@ -52,6 +56,16 @@ def voxel_keys(ds: xr.Dataset | xr.DataArray) -> IntArray:
     # of the name, not its position: subjects keep their keys beside others
     numbers = np.array([zlib.crc32(str(name).encode()) >> 1 for name in names], dtype=np.int64)
     return (numbers[codes] << 32) + ids
+
+
+def _subject(ds: xr.Dataset | xr.DataArray) -> str:
+    """Return whose trials and voxels these are, `""` of several or where nobody knows."""
+    if _is_of_subjects(ds):
+        return ""
+    known = ds.attrs.get(schema.SUBJECT)
+    if not known and schema.VOXEL in ds.coords:
+        known = ds[schema.VOXEL].attrs.get(schema.SUBJECT)
+    return str(known or "")
 
 
 def _is_of_subjects(ds: xr.Dataset | xr.DataArray) -> bool:

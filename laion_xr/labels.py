@@ -40,10 +40,13 @@ class MatchContext:
         ROI category -> names of its ROIs.
     no_ceiling
         The noise ceilings are NaN because their map is not there: to select by them is a mistake, not an empty answer.
+    subject
+        Whose trials or voxels these are: their numbers mean nothing in another subject. `""` where nobody knows.
     """
 
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     no_ceiling: bool = False
+    subject: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_xr.address import advice, file_system, independent_options
+from laion_xr.address import advice, file_system, hidden, independent_options
 from laion_xr.errors import DataNotDownloadedError, FileAccessError, LaionXRError
 from laion_xr.listing import FileEntry as FileEntry
 from laion_xr.listing import listed_file, local_files, local_folders, relative_path
@@ -34,9 +34,9 @@ ASKED_AT_ONCE = 16
 _RANGE_NOT_SATISFIABLE = 416
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Location:
-    """A folder or address; `url` is an absolute path for a local one."""
+    """A folder or address; `url` is an absolute path for a local one. What may be credentials is not shown."""
 
     url: str
     storage_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -50,16 +50,15 @@ class Location:
         if isinstance(root, Location):
             return root
         options = {**dict(getattr(root, "storage_options", None) or {}), **dict(storage_options or {})}
-        if isinstance(root, os.PathLike):
-            text = os.fspath(root)
-            text = text.decode() if isinstance(text, bytes) else text
-        else:
-            text = str(root)
+        text = os.fsdecode(root) if isinstance(root, os.PathLike) else str(root)
         if "://" not in text and "::" not in text:
             return cls(str(Path(text).expanduser().absolute()), options)
         if text.startswith(("file://", "local://")):
             return cls(LocalFileSystem._strip_protocol(text), options)
         return cls(text.rstrip("/"), options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r}, {hidden(self.storage_options)})"
 
     @property
     def is_local(self) -> bool:

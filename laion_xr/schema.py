@@ -94,8 +94,8 @@ SUBJECT_MAP_VARIABLES = ("noise_ceiling_12rep", "noise_ceiling_4rep", "noise_cei
 # Labels that .sel() understands, by dimension: one index over each group
 TRIAL_LABELS = ("session", "run", "stimulus", "repetition", "unique_or_shared")
 VOXEL_LABELS = ("roi", "noise_ceiling")
-# Where the voxels of several subjects are on one axis, on which a voxel's id is not its own
-SHARED_VOXEL_LABELS = (SUBJECT, VOXEL, *VOXEL_LABELS)
+# Where the voxels of several subjects are on one axis
+SHARED_VOXEL_LABELS = (SUBJECT, *VOXEL_LABELS)
 
 # The order in which a Dataset shows its coordinates: labels first, then positions
 TRIAL_ORDER = ("session", "run", "stimulus", "repetition", "unique_or_shared", "dataset", "stimulus_index")

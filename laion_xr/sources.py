@@ -31,7 +31,7 @@ from laion_xr.readers.base import Reader
 from laion_xr.readers.hdf5 import Hdf5Reader
 from laion_xr.readers.nifti import NiftiReader
 from laion_xr.readers.nifti_header import NiftiHeader, read_header, read_headers
-from laion_xr.stored import StoredSession, stored_sessions
+from laion_xr.stored import StoredSession, stored_sessions, warn_no_store
 from laion_xr.trials import check_count, offsets, parse_trials, unknown_trials, warn_without_table
 
 SOURCES = ("auto", "store", "nifti", "hdf5")
@@ -156,11 +156,12 @@ def trial_offsets(catalog: SubjectCatalog, axis: VoxelAxis) -> dict[str, int]:
 
 
 def usable_sessions(
-    catalog: SubjectCatalog, store: Location | None, axis: VoxelAxis, source: str
+    catalog: SubjectCatalog, store: Location | None, axis: VoxelAxis, source: str, filled: bool = False
 ) -> dict[str, StoredSession]:
     """Return the sessions that may be read from a store: complete, of this mask, and made from the files as they are.
 
-    Where the betas themselves are not there any more, the store stands for them.
+    Where the betas themselves are not there any more, the store stands for them. Where there is no store, that is said,
+    as its name may be mistyped; not where reading fills it (`filled`), which makes it.
 
     Raises
     ------
@@ -178,7 +179,10 @@ def usable_sessions(
         return {}
     usable: dict[str, StoredSession] = {}
     stale = []
-    for name, session in stored_sessions(store, catalog.subject).items():
+    there = stored_sessions(store, catalog.subject)
+    if not there and not filled and source != "store":
+        warn_no_store(store)
+    for name, session in there.items():
         if name not in catalog.session_names or not session.has_voxels(axis.ids):
             continue
         if session.is_current(catalog.location, catalog.session(name).files):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from laion_xr import layout
-from laion_xr.errors import DataNotDownloadedError, FileFormatError
+from laion_xr.errors import DataNotDownloadedError, FileFormatError, ReadCostWarning
 from laion_xr.location import FileEntry, Location
 from laion_xr.readers.base import IntArray
 from laion_xr.readers.pointers import pointer_error
@@ -120,6 +121,31 @@ def stored_sessions(store: Location, subject: str) -> dict[str, StoredSession]:
         if all(key in record for key in NEEDED):
             found[name] = StoredSession(store, path, record)
     return found
+
+
+def no_store(place: Location) -> str | None:
+    """Return what is wrong with a place that is no store; None for a store, of whomever it holds sessions."""
+    try:
+        place.read_bytes(METADATA)
+    except DataNotDownloadedError:
+        if not place.exists():
+            return f"There is no store at {place.url}: nothing is there"
+        return f"{place.url} is no store of laion_xr: it has no {METADATA}"
+    if not any(layout.is_subject(name) for name in place.folders("")):
+        return f"{place.url} is no store of laion_xr: it holds no subject"
+    return None
+
+
+def warn_no_store(place: Location) -> None:
+    """Warn where a place that is to be read from is no store: its name may be mistyped."""
+    problem = no_store(place)
+    if problem is not None:
+        warnings.warn(
+            f"{problem}. The betas are inflated from their source instead, at every read: correct store= (or "
+            f"LAION_XR_STORE, or 'laion-xr config set store'), or make one with laion_xr.ingest(root, {place.url!r}).",
+            ReadCostWarning,
+            stacklevel=2,
+        )
 
 
 def session_records(store: Location, subject: str) -> dict[str, dict[str, Any] | None]:

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from laion_xr.access.credentials import REQUEST_ID_VARIABLE, request_id, request_id_path, save_request_id
 from laion_xr.access.licence import someone_is_there
 from laion_xr.access.service import AccessService, Applicant, Grant
-from laion_xr.errors import AccessNotFoundError, AccessServiceError, LicenseNotAcceptedError
+from laion_xr.errors import (
+    AccessNotFoundError,
+    AccessServiceError,
+    LicenseNotAcceptedError,
+    SelectionError,
+    TermsOutdatedError,
+)
 
 DETAILS = ("name", "email", "institution", "research_purpose")
 
@@ -27,6 +33,8 @@ def granted(service: AccessService, details: Mapping[str, str | None], accepted:
 
     Raises
     ------
+    SelectionError
+        A detail is no text.
     LicenseNotAcceptedError
         It was declined, or there is nobody to ask.
     AccessServiceError
@@ -34,14 +42,19 @@ def granted(service: AccessService, details: Mapping[str, str | None], accepted:
     UnreachableError
         It does not answer.
     """
+    for key, value in details.items():
+        if value is not None and not isinstance(value, str):
+            raise SelectionError(f"{key}={value!r} is not understood: expected a text.")
     known = request_id(service.url)
     complete = accepted and all(details.get(key) for key in DETAILS)
     if known is not None:
         try:
             return service.refresh(known)
-        except AccessNotFoundError:
-            # one of the environment would be taken the next time too
-            if not complete or os.environ.get(REQUEST_ID_VARIABLE):
+        except (AccessNotFoundError, TermsOutdatedError) as error:
+            # terms that have changed are accepted as the first were, with a new request
+            asks = complete or (isinstance(error, TermsOutdatedError) and someone_is_there())
+            # an id of the environment would be taken the next time too
+            if not asks or os.environ.get(REQUEST_ID_VARIABLE, "").strip():
                 raise
     version = service.terms_version()
     if not complete:

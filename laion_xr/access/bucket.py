@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from laion_xr import layout
@@ -49,6 +50,19 @@ class BucketFile:
     def validator(self) -> str | None:
         """ETag or time, as listed."""
         return self.entry.changed if self.entry.is_known else None
+
+    def is_same(self, path: Path) -> bool | None:
+        """Whether a file has the same bytes, where this one is on this machine too; else None."""
+        if not self.location.is_local:
+            return None
+        try:
+            with open(self.location.at(self.entry.path), "rb") as own, path.open("rb") as other:
+                while block := own.read(FIRST_PIECE):
+                    if block != other.read(FIRST_PIECE):
+                        return False
+                return other.read(1) == b""
+        except OSError:
+            return None  # to fetch it will say why
 
     def open(self, start: int) -> Iterator[bytes]:
         """Yield the bytes from a position to the end."""

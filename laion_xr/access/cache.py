@@ -30,7 +30,7 @@ FOLDER = "catalog"
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CachedLocation(Location):
     """A remote root with a cache in front of it; `uncached` is the root itself.
 

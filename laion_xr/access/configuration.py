@@ -82,7 +82,7 @@ def published_config_path() -> Path:
     return Path(home) / "laion_fmri" / "config.json"
 
 
-def check_key(name: str, where: str = "") -> None:
+def check_key(name: object, where: str = "") -> None:
     """Raise for a setting that does not exist, naming those that do.
 
     Raises
@@ -90,7 +90,8 @@ def check_key(name: str, where: str = "") -> None:
     ConfigurationError
         There is no such setting.
     """
-    if name not in KEYS:
+    # what cannot be hashed is no name either
+    if not isinstance(name, str) or name not in KEYS:
         raise ConfigurationError(f"{where}{did_you_mean('The setting', name, KEYS)}")
 
 
@@ -106,7 +107,7 @@ def as_text(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     if isinstance(value, os.PathLike):
-        return str(value)
+        return os.fsdecode(value)
     raise ConfigurationError(f"{name} is {KEYS[name].meaning}: expected a path or text, found {value!r}.")
 
 
@@ -188,8 +189,17 @@ def folder_of(root: str | os.PathLike[str] | None) -> Path:
         It is an address.
     DataDirNotSetError
         None is given, none configured.
+    ConfigurationError
+        It is an empty text, or no path.
     """
-    named = os.fspath(root) if root is not None else data_dir(must_exist=False)
+    if root is not None and not isinstance(root, (str, os.PathLike)):
+        raise ConfigurationError(f"root={root!r} is not understood: expected the path of a folder to download into.")
+    named = os.fsdecode(root) if root is not None else data_dir(must_exist=False)
+    if not named.strip():
+        raise ConfigurationError(
+            "root is an empty text: expected the path of a folder to download into ('.' for this one); leave it out "
+            "for the configured one."
+        )
     if not is_folder(named):
         raise NotALaionDatasetError(f"{named} is an address: expected a folder of this machine to download into.")
     return Path(named).expanduser().absolute()

@@ -80,9 +80,8 @@ def request_id(service: str) -> Secret | None:
         return Secret(value)
     path = request_id_path()
     try:
-        with path.open("rb") as file:
-            _keep_to_owner(file.fileno(), path)
-            text = file.read()
+        # what the file holds is in no variable of this frame: tracebacks with local variables show those
+        found, server = _kept(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -90,7 +89,6 @@ def request_id(service: str) -> Secret | None:
             f"The request id in {path} cannot be read ({error.strerror}): check the file's permissions, or set the "
             f"environment variable {REQUEST_ID_VARIABLE}."
         ) from None
-    found, server = _parsed(text)
     if found is None:
         raise AccessServiceError(
             f"{path} holds no request id: expected a JSON object with 'request_id'. Delete it to ask for access anew, "
@@ -113,21 +111,35 @@ def save_request_id(found: Secret, service: str, email: str | None = None) -> Pa
         The file cannot be written.
     """
     path = request_id_path()
+    problem = None
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, _record(found, service, email))
+    except OSError as error:
+        problem = error.strerror
+    # out of the handler: the frames of what failed hold the id, and must not even be this error's context
+    if problem is not None:
+        raise AccessServiceError(
+            f"The request id cannot be kept in {path} ({problem}): make room or get permission, and run the same again."
+        )
+    return path
+
+
+def _record(found: Secret, service: str, email: str | None) -> bytes:
     record = {
         "server_url": service,
         "request_id": found.reveal(),
         "email": email,
         "saved_at": datetime.now(UTC).isoformat(),
     }
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, json.dumps(record, indent=2).encode())
-    except OSError as error:
-        raise AccessServiceError(
-            f"The request id cannot be kept in {path} ({error.strerror}): make room or get permission, and run the "
-            "same again."
-        ) from None
-    return path
+    return json.dumps(record, indent=2).encode()
+
+
+def _kept(path: Path) -> tuple[Secret | None, str | None]:
+    """Return the id that a file holds and the service that it is for; an id that is not there is None."""
+    with path.open("rb") as file:
+        _keep_to_owner(file.fileno(), path)
+        return _parsed(file.read())
 
 
 def _keep_to_owner(handle: int, path: Path) -> None:
@@ -148,7 +160,7 @@ def _keep_to_owner(handle: int, path: Path) -> None:
         f"{path} holds the request id, which is a secret, and others could read it (mode {mode:04o}): it is now yours "
         "alone (0600). If others use this machine, ask for access anew.",
         SecretExposedWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 from laion_xr.access.bucket import BUCKET
@@ -85,14 +86,14 @@ def download(
     progress
         Show a bar, where the output is a terminal or a notebook.
     check
-        Read every file, those that are here too: its checksum, and the checksum inside `.gz`. Else a file that is here
-        is right when its size is.
+        Read every file, those that are here too: its checksum, and the checksum inside `.gz`; with a mirror in a
+        folder, its bytes. Else a file that is here is right when its size is.
     checksums
         False: do not compare with the ETags, which are no checksums in a bucket that is encrypted with keys of its own.
     accept_licenses
         The CC0 notice of the data has been read and is accepted; else it is shown once, where there is a terminal.
     source, storage_options
-        A mirror, and options of its file system.
+        A mirror (None: the bucket), and options of its file system.
     count
         Called with the numbers of bytes that come, instead of the bar.
     planned
@@ -107,7 +108,7 @@ def download(
     NoSpaceError
         There is not enough room; before anything is fetched, with both numbers.
     SubjectNotFoundError, SelectionError
-        There is no such subject; the arguments mean nothing, or no file answers to them.
+        There is no such subject; the arguments mean nothing, or no file answers to them, or to one of several names.
     LicenseNotAcceptedError
         The notice was declined, or there was nobody to ask.
     FileAccessError
@@ -124,7 +125,7 @@ def download(
     place = folder_of(root)
     wanted = _stimuli(subject, stimuli, embeddings, segmentations, captions)
     selection = Selection.of(session, include, desc, stat, space, suffix, anatomical, surfaces)
-    location = Location.of(source, storage_options)
+    location = Location.of(_source(source), storage_options)
     plan = make_plan(location, place, subject, selection, wanted, recheck=check)
     if dry_run:
         return plan
@@ -182,12 +183,20 @@ def _stimulus_files(
     return call(**options)
 
 
-def _jobs(n_jobs: int) -> int:
-    if isinstance(n_jobs, bool) or n_jobs < 1:
+def _source(source: object) -> object:
+    if source is None:
+        return BUCKET
+    if not str(source).strip():
+        raise SelectionError(f"source={source!r} is empty: expected an address or a folder; leave it out for {BUCKET}.")
+    return source
+
+
+def _jobs(n_jobs: object) -> int:
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs < 1:
         raise SelectionError(
             f"n_jobs={n_jobs!r} is not understood: expected a number of files at once, 1 to {MOST_JOBS}."
         )
-    return min(n_jobs, MOST_JOBS)
+    return min(int(n_jobs), MOST_JOBS)
 
 
 def _warn(result: DownloadResult) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from laion_xr.access.bucket import BucketFile, opened
 from laion_xr.access.download_plan import DownloadPlan
-from laion_xr.access.gzips import gzip_problem
+from laion_xr.access.gzips import members_problem
 from laion_xr.access.selection import session_of
 from laion_xr.access.transfer import Outcome, RefusedError, fetch_file, safe_target
 from laion_xr.errors import CorruptFileError, DataNotDownloadedError, LaionXRError, describe_names
@@ -172,13 +172,13 @@ def _fetch(
     outcome = fetch_file(source, target, progress=tell, stop=stop, recheck=check)
     if not check or not file.path.endswith(".gz"):
         return outcome
-    problem = gzip_problem(target, deep=True)
+    problem = members_problem(target)
     if problem and outcome is Outcome.PRESENT:
         # without a checksum in the listing only its inside says that it is damaged
         tell(-file.size)
         target.unlink()
         outcome = fetch_file(source, target, progress=tell, stop=stop)
-        problem = gzip_problem(target, deep=True)
+        problem = members_problem(target)
     if problem:
         target.unlink()
         raise CorruptFileError(f"{source.name} is damaged where it comes from: {problem}. It was not kept.")

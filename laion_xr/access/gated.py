@@ -16,7 +16,7 @@ from laion_xr.access import configuration
 from laion_xr.access.agreement import granted
 from laion_xr.access.credentials import Secret
 from laion_xr.access.paths import safe_target
-from laion_xr.access.plan import free_space
+from laion_xr.access.room import block_size, free_space, on_disk
 from laion_xr.access.service import AccessService, Grant, SignedFile
 from laion_xr.access.transfer import fetch_file, is_present
 from laion_xr.access.web import AnswerError, Connections, sent
@@ -231,9 +231,9 @@ def _wanted(links: Links) -> list[LinkedSource]:
 
 
 def _check_space(folder: Path, files: list[tuple[LinkedSource, Path]]) -> None:
-    needed = sum(source.size for source, target in files if not is_present(source, target))
-    free = free_space(folder)
-    if needed > free:
+    sizes = [source.size for source, target in files if not is_present(source, target)]
+    needed, free = sum(sizes), free_space(folder)
+    if on_disk(sizes, block_size(folder)) > free:
         raise NoSpaceError(
             f"The images need {size_text(needed)}, and {folder} has {size_text(free)} free: make room, or choose "
             "another folder."

@@ -22,6 +22,7 @@ RECORD_EVERY = 1.0
 # Below this a download is begun anew rather than recorded
 WORTH_A_RECORD = 1 << 20
 _NO_ROOM = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
 
 ByteRange = tuple[int, int]
 
@@ -206,6 +207,11 @@ def unwritable(path: Path, error: OSError) -> NoSpaceError | FileAccessError:
     if error.errno in _NO_ROOM:
         return NoSpaceError(
             f"{path.parent} is full ({error.strerror}): make room, and run the same again; what has come is kept."
+        )
+    if error.errno in _IN_THE_WAY:
+        return FileAccessError(
+            f"{path} cannot be written: a folder is where the file belongs, or a file where a folder belongs "
+            f"({error.strerror}: {error.filename or path}); move it away."
         )
     return FileAccessError(f"{path} cannot be written ({error.strerror or error}): check the folder's permissions.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,8 @@ from laion_xr.access.bucket import held_out, listed, top_files
 from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.access.partial import RECORD, beside, recorded_bytes
 from laion_xr.access.paths import safe_target
+from laion_xr.access.room import block_size
+from laion_xr.access.room import free_space as free_space
 from laion_xr.access.selection import (
     ALL,
     CAPTIONS,
@@ -56,14 +57,14 @@ def make_plan(
     selection, stimuli
         What is wanted; None for no stimuli.
     recheck
-        Count what is here among the files, so that its checksums are looked at.
+        Have what is here among the files too, so that it is read: it is `checked`.
 
     Raises
     ------
     SubjectNotFoundError
         The source has no such subject.
     SelectionError
-        No file answers to the filters.
+        No file answers to the filters, or to one of the names in them.
     FileAccessError
         All that was asked for is held out.
     UnsafePathError
@@ -77,6 +78,10 @@ def make_plan(
     with ThreadPoolExecutor(8, thread_name_prefix="laion-xr-list") as pool:
         found = dict(zip(folders, pool.map(lambda folder: listed(source, folder), folders), strict=True))
     _require_known(source, subjects, found)
+    if subjects:
+        # with every file of theirs at hand, so that what is mistyped is told from what is held out
+        of_subjects = [f.path for folder in folders if folder != layout.STIMULI_DIR for f in found[folder]]
+        selection.require_known(of_subjects, f"{describe_names(subjects)} in {source.url}")
     wanted = [f for folder in folders if folder != layout.STIMULI_DIR for f in found[folder] if selection.wants(f.path)]
     for file in wanted:  # before any of them is asked for
         safe_target(root, file.path)
@@ -89,18 +94,20 @@ def make_plan(
     given += [f for f in top_files(source) if f.path in ROOT_FILES]
     given = sorted(set(given), key=_order)
     places = {file: safe_target(root, file.path) for file in given}
-    here = [file for file, place in places.items() if _size(place) == file.size]
-    fetched = given if recheck else [file for file in given if file not in set(here)]
-    begun = sum(min(recorded_bytes(places[f]), f.size) for f in fetched if beside(places[f], RECORD).exists())
-    return DownloadPlan(source, root, tuple(fetched), () if recheck else tuple(here), held, begun, free_space(root))
-
-
-def free_space(folder: Path) -> int:
-    """Return the free bytes of the disk that a folder is on, or would be."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    here = {file for file, place in places.items() if _size(place) == file.size}
+    present, absent = [f for f in given if f in here], [f for f in given if f not in here]
+    begun = sum(min(recorded_bytes(places[f]), f.size) for f in absent if beside(places[f], RECORD).exists())
+    return DownloadPlan(
+        source,
+        root,
+        tuple(given if recheck else absent),
+        () if recheck else tuple(present),
+        held,
+        begun,
+        free_space(root),
+        checked=tuple(present) if recheck else (),
+        block=block_size(root),
+    )
 
 
 def layout_subject(path: str) -> str:
@@ -163,8 +170,11 @@ def _require_some(
             f"{source.url} has no files of {describe_names(asked)} for {describe_names(subjects)} that answer to these "
             "filters; leave one out, or look with `laion-xr info`."
         )
-    if subjects and not given:
-        raise SelectionError(f"No file of {describe_names(subjects)} in {source.url} answers to these filters.")
+    # the mask always comes: it alone is nothing that was asked for
+    if subjects and not any(selection.answers(f.path) for f in given):
+        raise SelectionError(
+            f"No file of {describe_names(subjects)} in {source.url} answers to these filters together; leave one out."
+        )
 
 
 def _stimuli(source: Location, stimuli: StimulusSelection, files: Sequence[FileEntry]) -> list[FileEntry]:

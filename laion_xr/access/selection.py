@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Integral
 
 from laion_xr import layout
-from laion_xr.errors import SelectionError, closest, describe_names
+from laion_xr.errors import SelectionError, closest, describe_names, did_you_mean
 
 ROOT_FILES = ("dataset_description.json", "participants.tsv", "participants.json", "README")
 AVERAGES = "averages"
@@ -140,17 +141,49 @@ class Selection:
 
     def wants(self, path: str) -> bool:
         """Whether a file of a subject is wanted; the mask of the brain always is: without it nothing opens."""
+        return kind_of(path) == BRAIN_MASK or self.answers(path)
+
+    def answers(self, path: str) -> bool:
+        """Whether a file is what was asked for: the mask of the brain only where it was named."""
         kind = kind_of(path)
-        if kind == BRAIN_MASK:
-            return True
         if not self._wants_session(path) or not self._passes(path):
             return False
         if kind in (ANATOMICAL, SURFACES):
             return (kind == ANATOMICAL and self.anatomical) or (kind == SURFACES and self.surfaces)
         if self.kinds is not None:
-            wanted = {inner for name in self.kinds for inner in GROUPS.get(name, (name,))}
-            return kind in wanted or any("*" in name and fnmatchcase(path, name) for name in self.kinds)
+            return any(_is_of(path, kind, name) for name in self.kinds)
         return kind in DATASET_KINDS or self._is_named(path)
+
+    def require_known(self, paths: Iterable[str], where: str) -> None:
+        """Raise for a name of which there is not a single file: one that is mistyped would be left out silently.
+
+        Parameters
+        ----------
+        paths
+            All files of the subjects that were asked for.
+        where
+            What has them, for the message.
+
+        Raises
+        ------
+        SelectionError
+            A session, a kind, a pattern or the value of an entity that no file has; the message says what there is.
+        """
+        listed = list(paths)
+        sessions = sorted({s for path in listed if (s := session_of(path))}, key=layout.natural_order)
+        for name in self.sessions or ():
+            if name != AVERAGES and name not in sessions:
+                raise SelectionError(f"{where}: {did_you_mean('Session', name, sessions)}")
+        kinds = {path: kind_of(path) for path in listed}
+        for name in self.kinds or ():
+            if not any(_is_of(path, kind, name) for path, kind in kinds.items()):
+                there = describe_names(kind for kind in GROUPS[ALL] if kind in kinds.values())
+                raise SelectionError(f"{where}: no file answers to include={name!r}; there are {there}.")
+        for entity, values in self.filters:
+            known = sorted({has[entity] for path in listed if entity in (has := entities(path))})
+            for value in values:
+                if value not in known:
+                    raise SelectionError(f"{where}: {did_you_mean(entity, value, known)}")
 
     def _wants_session(self, path: str) -> bool:
         if self.sessions is None:
@@ -203,12 +236,20 @@ def texts(argument: str, value: object) -> tuple[str, ...] | None:
     """
     if value is None:
         return None
-    values: list[object] = [value] if isinstance(value, (str, int)) else []
+    values: list[object] = [value] if isinstance(value, (str, Integral)) else []
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict)):
-        values = list(value)
-    if not values or any(isinstance(v, bool) or not isinstance(v, (str, int)) or str(v) == "" for v in values):
+        try:
+            values = list(value)
+        except TypeError:  # an array without an axis
+            values = []
+    if not values or any(isinstance(v, bool) or not isinstance(v, (str, Integral)) or str(v) == "" for v in values):
         raise SelectionError(f"{argument}={value!r} is not understood: expected a name, or a list of names.")
     return tuple(str(v) for v in values)
+
+
+def _is_of(path: str, kind: str, name: str) -> bool:
+    """Whether a file is of a kind, a group of kinds, or a pattern, by its name."""
+    return fnmatchcase(path, name) if "*" in name else kind in GROUPS.get(name, (name,))
 
 
 def _stimulus_kind(path: str) -> str:

@@ -227,10 +227,11 @@ def _refusal(url: str, status: int, reason: str, answer: object, secret: Secret 
     if status == 403 and code == "terms_outdated":
         assert isinstance(detail, dict)
         version = _safe(str(detail.get("current_terms_version", "?")), secret)
-        where = _safe(str(detail.get("accept_url") or f"{url}/terms"), secret)
+        # where the service would have it accepted may be an address with the id in it, which cannot be shown
         return TermsOutdatedError(
-            f"The agreement on the images has changed, and version {version} has to be accepted: open {where}, accept "
-            "it there, and run the same again."
+            f"The agreement on the images has changed, and version {version} has to be accepted: read {url}/terms, "
+            "then ask for access anew, with name, email, institution, research_purpose and accept_licenses=True; unset "
+            f"{REQUEST_ID_VARIABLE} if it is set, for its id is that of the older agreement."
         )
     if status == 403 and "revoked" in f"{code} {said}".lower():
         return AccessRevokedError(

@@ -7,7 +7,9 @@ again is `laion_xr.remote`'s.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -17,8 +19,9 @@ from typing import Protocol, runtime_checkable
 
 from laion_xr.access.checksums import PART, Checksum, matches
 from laion_xr.access.lock import one_at_a_time
-from laion_xr.access.partial import Partial, unwritable
+from laion_xr.access.partial import Partial, recorded_bytes, unwritable
 from laion_xr.access.paths import safe_target as safe_target
+from laion_xr.access.room import require_room_beside
 from laion_xr.access.watch import StalledError, StoppedError, watched
 from laion_xr.errors import CorruptFileError, DataNotDownloadedError, FileAccessError, UnreachableError
 from laion_xr.remote import is_transient, persistently
@@ -67,6 +70,14 @@ class RangedSource(Protocol):
         """Yield the bytes from `start` up to `end`; errors pass as they are."""
 
 
+@runtime_checkable
+class ComparableSource(Protocol):
+    """A source whose file can be compared with one that is here, where it has no checksum."""
+
+    def is_same(self, path: Path) -> bool | None:
+        """Whether the bytes are the same; None where that cannot be told."""
+
+
 class RefusedError(FileAccessError):
     """The source has the file and does not give it (401, 403)."""
 
@@ -103,7 +114,8 @@ def fetch_file(
     stop
         Set by another thread to give up; what has come is kept for the next time.
     recheck
-        Read a file that is here, and fetch it again where its checksum is wrong. Else its size is enough.
+        Read a file that is here, and fetch it again where its checksum is wrong, or, of a source on this machine that
+        has none, its bytes. Else its size is enough.
 
     Returns
     -------
@@ -118,7 +130,7 @@ def fetch_file(
     RefusedError
         The source does not give it.
     NoSpaceError, FileAccessError
-        It cannot be written.
+        It cannot be written, or a folder is where it belongs.
     DataNotDownloadedError
         The source has no such file.
     UnreachableError
@@ -133,6 +145,7 @@ def fetch_file(
         if is_present(source, target, recheck=recheck):
             count(target.stat().st_size)
             return Outcome.PRESENT
+        _require_place(source, target)
         for left in reversed(range(TRIES)):
             with Partial(target, source.validator or _digest(source), source.size) as partial:
                 count(partial.done)
@@ -158,7 +171,20 @@ def is_present(source: Source, target: Path, *, recheck: bool = False) -> bool:
         return False
     if not target.is_file() or (source.size is not None and size != source.size):
         return False
-    return not recheck or source.checksum is None or matches(target, source.checksum) is not False
+    if not recheck:
+        return True
+    if source.checksum is not None:
+        return matches(target, source.checksum) is not False
+    return not isinstance(source, ComparableSource) or source.is_same(target) is not False
+
+
+def _require_place(source: Source, target: Path) -> None:
+    """Raise where a file cannot come to its place: before its bytes come."""
+    if target.is_dir():
+        raise unwritable(target, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    # room for what is not here at all was looked for before anything came
+    if source.size is not None and target.is_file():
+        require_room_beside(target, source.size - min(recorded_bytes(target), source.size))
 
 
 def _complete(source: Source, partial: Partial, count: Callable[[int], object], stop: threading.Event | None) -> None:

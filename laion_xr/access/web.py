@@ -34,8 +34,11 @@ def is_private(url: str) -> bool:
         return False
     if parts.scheme == "https":
         return bool(host)
-    if parts.scheme != "http":
-        return False
+    return parts.scheme == "http" and _is_here(host)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -167,6 +170,12 @@ class _Session(requests.Session):
         super().__init__()
         self.auth = _unchanged
         self.follow = True
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send a request, and what follows on it; what is for this machine through no proxy, which is another one."""
+        if _is_here(urlsplit(request.url or "").hostname or ""):
+            kwargs["proxies"] = {}
+        return super().send(request, **kwargs)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where an answer leads to, if it may be followed there."""

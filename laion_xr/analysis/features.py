@@ -129,7 +129,7 @@ def _resolve(obj: xr.Dataset | xr.DataArray, features: FeatureSpace) -> xr.DataA
         ) from None
 
 
-def matched_rows(features: xr.DataArray, betas: xr.DataArray, row: str) -> xr.DataArray:
+def matched_rows(features: xr.DataArray, betas: xr.Dataset | xr.DataArray, row: str) -> xr.DataArray:
     """Return features (trial or stimulus, feature) as (row, feature), a row for each row of the betas.
 
     Raises
@@ -160,16 +160,17 @@ def matched_rows(features: xr.DataArray, betas: xr.DataArray, row: str) -> xr.Da
     for name, array in (("The features", features), ("The betas", betas)):
         if dim not in array.coords:
             raise SelectionError(f"{name} need the coordinate {dim!r}, by which images are matched; it is not there.")
-    wanted, known = betas.coords[dim].values, pd.Index(features.coords[dim].values)
+    labels = betas.coords[dim].values
+    known = pd.Index(features.coords[dim].values)
     if not known.is_unique:
         raise SelectionError(
             f"Expected one row of features for each {dim}, found {known[known.duplicated()][0]!r} more than once."
         )
-    where = known.get_indexer(pd.Index(wanted))
+    where = known.get_indexer(pd.Index(labels))
     if (where < 0).any():
-        lost = list(dict.fromkeys(wanted[where < 0].tolist()))
+        lost = list(dict.fromkeys(labels[where < 0].tolist()))
         raise UnknownLabelError(
-            f"Expected features for every {dim} of the betas, found none for {len(lost)} of {len(set(wanted))}: "
+            f"Expected features for every {dim} of the betas, found none for {len(lost)} of {len(set(labels))}: "
             f"{describe_names(lost, 3)}. Select the betas that have features, or give features with these names."
         )
     return features if np.array_equal(where, np.arange(len(known))) else features.isel({dim: where})

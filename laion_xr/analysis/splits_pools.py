@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +120,8 @@ def image_names(images: Any) -> list[str]:
     """
     if isinstance(images, (xr.Dataset, xr.DataArray)) and STIMULUS in images.coords:
         images = images.coords[STIMULUS]
-    if isinstance(images, (str, xr.Dataset)):
+    # the cells of a table are not names, and the keys of a dict need not be
+    if isinstance(images, (str, Mapping, pd.DataFrame)) or getattr(images, "ndim", 1) > 1:
         raise SelectionError(f"Expected a list of image names, found {type(images).__name__} {str(images)[:40]!r}.")
     if not hasattr(images, "__array__"):
         images = list(images) if isinstance(images, Iterable) else [images]

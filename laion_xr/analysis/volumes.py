@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
-from nibabel.spatialimages import SpatialImage
 
-from laion_xr.errors import SelectionError, closest
+from laion_xr.analysis.labelled import check_numbers, labelled, numbers
+from laion_xr.analysis.nifti import checked_fill, checked_path, made_folder, save_image, volume_image
+from laion_xr.errors import SelectionError, closest, describe_names
+from laion_xr.readers.base import IntArray
 from laion_xr.schema import SUBJECT, VOXEL
 from laion_xr.stimuli.root import CACHE, ROOT
-from laion_xr.voxels import Grid, to_volume
+from laion_xr.voxels import Grid
 
 # attribute of the voxels of several subjects: JSON, name -> attributes of the voxels of each
 PLACES = "places"
@@ -54,19 +55,24 @@ def one_subject(obj: xr.Dataset | xr.DataArray) -> str | None:
     SelectionError
         The voxels of several subjects are on one axis: each has a grid of its own.
     """
+    names = _subjects(obj)
+    if len(names) > 1:
+        raise SelectionError(
+            f"These are voxels of {len(names)} subjects ({', '.join(names)}), each with a grid of its own: select "
+            f"one, as in .sel(subject={names[0]!r})."
+        )
+    return names[0] if names else None
+
+
+def _subjects(obj: xr.Dataset | xr.DataArray) -> list[str]:
     if SUBJECT in obj.coords and set(obj.coords[SUBJECT].dims) <= {VOXEL}:
         names = sorted({str(name) for name in np.atleast_1d(obj.coords[SUBJECT].values)})
-        if len(names) > 1:
-            raise SelectionError(
-                f"These are voxels of {len(names)} subjects ({', '.join(names)}), each with a grid of its own: select "
-                f"one, as in .sel(subject={names[0]!r})."
-            )
         if names:
-            return names[0]
+            return names
     for attrs in (obj.coords[VOXEL].attrs if VOXEL in obj.coords else {}, obj.attrs):
         if SUBJECT in attrs:
-            return str(attrs[SUBJECT])
-    return None
+            return [str(attrs[SUBJECT])]
+    return []
 
 
 def place_of(obj: xr.Dataset | xr.DataArray, subject: str) -> dict[str, Any]:
@@ -78,18 +84,24 @@ def place_of(obj: xr.Dataset | xr.DataArray, subject: str) -> dict[str, Any]:
 def voxel_values(obj: xr.Dataset | xr.DataArray, values: Any = None) -> xr.DataArray:
     """Return values as an array with the dim and the coordinate `voxel`; lazy ones stay lazy.
 
+    Labels decide where a value belongs: the coordinate `voxel` of a DataArray; of a pandas Series or DataFrame the
+    index or the columns called `voxel` (or without a name, where they are the ids of all voxels of `obj`). What has
+    no labels is in the order of `obj`.
+
     Parameters
     ----------
     obj
         Has the voxel coordinate and the grid.
     values
-        A variable's name, a DataArray with dim `voxel` (its own voxel ids count), an array whose last axis is `obj`'s
-        voxels, or None for `obj` itself where it is an array.
+        A variable's name; values that say of which voxels they are; an array whose last axis is `obj`'s voxels; or None
+        for `obj` itself where it is an array. An array of laion_xr, which knows its grid, may have voxels that
+        `obj` has not; other labels may not. Values that a masked array hides become NaN.
 
     Raises
     ------
     SelectionError
-        No values, values without a voxel axis of this length, text, or values of another subject or grid.
+        No values, values without a voxel axis of this length, or of voxels that are not here; complex numbers or text;
+        or values of another subject or grid.
     """
     if values is None:
         if isinstance(obj, xr.Dataset):
@@ -103,16 +115,14 @@ def voxel_values(obj: xr.Dataset | xr.DataArray, values: Any = None) -> xr.DataA
             hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
             raise SelectionError(f"There is no variable {values!r} here.{hint}")
         values = obj[values]
-    if isinstance(values, SpatialImage):
-        raise SelectionError("Expected values on the voxel axis, found an image: take them out of it with .masker().")
+    values = labelled(values, _ids_of(obj) if VOXEL in obj.coords else None)
     found = _own_voxels(obj, values) if isinstance(values, xr.DataArray) else _plain_values(obj, values)
-    if found.dtype.kind not in "biufc":
-        raise SelectionError(f"Expected numbers, found {found.dtype}: text has no place in a volume.")
+    check_numbers(found.dtype)
     return found
 
 
 def _own_voxels(obj: xr.Dataset | xr.DataArray, values: xr.DataArray) -> xr.DataArray:
-    if VOXEL not in values.dims and VOXEL in values.coords:
+    if VOXEL not in values.dims and VOXEL in values.coords and not values.coords[VOXEL].ndim:
         values = values.expand_dims(VOXEL)  # one voxel, selected by a number
     if VOXEL not in values.dims:
         raise SelectionError(f"Expected values with the dim 'voxel', found dims {values.dims}.")
@@ -124,18 +134,40 @@ def _own_voxels(obj: xr.Dataset | xr.DataArray, values: xr.DataArray) -> xr.Data
             )
         return values.assign_coords({VOXEL: (VOXEL, ids, obj.coords[VOXEL].attrs)})
     mine, theirs = (o.coords[VOXEL].attrs if VOXEL in o.coords else {} for o in (obj, values))
-    for name in (SUBJECT, "grid_shape", "affine"):
+    ours, whose = _subjects(obj), _subjects(values)
+    if ours and not set(whose) <= set(ours):
+        raise SelectionError(
+            f"The values are of another subject: they are of {describe_names(whose)}, the object is of "
+            f"{describe_names(ours)}."
+        )
+    for name in ("grid_shape", "affine"):
         if name in mine and name in theirs and not np.array_equal(mine[name], theirs[name]):
             raise SelectionError(
-                f"The values are of another {'subject' if name == SUBJECT else 'grid'}: their {name} is "
-                f"{theirs[name]}, that of the object is {mine[name]}."
+                f"The values are of another grid: their {name} is {theirs[name]}, that of the object is {mine[name]}."
             )
-    return values
+    return values if "affine" in theirs or PLACES in theirs else _among(obj, values)
+
+
+def _among(obj: xr.Dataset | xr.DataArray, values: xr.DataArray) -> xr.DataArray:
+    """Return values whose labels are bare numbers with whole ones, which have to be voxels of the object."""
+    ids = values.coords[VOXEL].values
+    whole = ids.astype(np.int64) if ids.dtype.kind in "iu" or (ids.dtype.kind == "f" and not (ids % 1).any()) else None
+    if whole is None:
+        raise SelectionError(f"Expected labels of voxels: voxel ids are whole numbers, found {ids.dtype} {ids[:1]}.")
+    if VOXEL not in obj.coords:
+        return values.assign_coords({VOXEL: (VOXEL, whole)})
+    missing = whole[~np.isin(whole, _ids_of(obj))]
+    if len(missing):
+        raise SelectionError(
+            f"Expected voxels of the object, found values of {len(missing)} voxels that are not here, the first "
+            f"{missing[0]}: give the object that has them, or select the values."
+        )
+    return values.assign_coords({VOXEL: (VOXEL, whole, obj.coords[VOXEL].attrs)})
 
 
 def _plain_values(obj: xr.Dataset | xr.DataArray, values: Any) -> xr.DataArray:
     ids = _ids_of(obj)
-    array = values if isinstance(values, da.Array) else np.atleast_1d(np.asarray(values))
+    array = numbers(values)
     if array.shape[-1] != len(ids):
         raise SelectionError(
             f"Expected one value for each of {len(ids)} voxels on the last axis, found shape {array.shape}."
@@ -150,6 +182,27 @@ def _ids_of(obj: xr.Dataset | xr.DataArray) -> npt.NDArray[np.int64]:
     return np.atleast_1d(obj.coords[VOXEL].values)
 
 
+def placed_voxels(values: xr.DataArray, grid: Grid) -> IntArray:
+    """Return the ids of the voxels of values, each a place of its own in the grid.
+
+    Raises
+    ------
+    SelectionError
+        One is not in the grid, or is there twice.
+    """
+    ids = _ids_of(values)
+    outside = ids[(ids < 0) | (ids >= np.prod(grid))]
+    if len(outside):
+        raise SelectionError(f"Voxel {outside[0]} is not in the grid {grid}: its voxels are 0 to {np.prod(grid) - 1}.")
+    twice = pd.Index(ids).duplicated()
+    if twice.any():
+        raise SelectionError(
+            f"Voxel {ids[twice][0]} is there twice, and an image holds one value of it: drop one, as with "
+            ".drop_duplicates('voxel')."
+        )
+    return ids
+
+
 def to_nifti(
     obj: xr.Dataset | xr.DataArray, values: Any = None, path: str | Path | None = None, fill: float = np.nan
 ) -> nib.Nifti1Image:
@@ -160,55 +213,41 @@ def to_nifti(
     obj
         Has the voxel coordinate and the grid.
     values
-        A variable's name, a DataArray with dim `voxel` (its own voxel ids count), an array whose last axis is `obj`'s
-        voxels, or None for `obj` itself where it is an array.
+        A variable's name; a DataArray with dim `voxel`, or a pandas Series or DataFrame with an index or columns called
+        `voxel` (their own voxel ids count, in any order); an array whose last axis is `obj`'s voxels; or None for `obj`
+        itself where it is an array.
     path
-        Where to save it (`.nii.gz` or `.nii`); written beside and moved there when it is complete.
+        Where to save it (`.nii.gz` or `.nii`); written beside and moved there when it is complete. Missing folders are
+        made.
     fill
-        Value outside the voxels (0 for booleans).
+        Value outside the voxels; NaN is 0 for booleans.
 
     Returns
     -------
     nib.Nifti1Image
-        `(i, j, k)`, or `(i, j, k, n)` where there is another dim; float32, or the values' own type where it
-        holds `fill`.
+        `(i, j, k)`, or `(i, j, k, n)` where there is another dim. Fractions are float32, rounded; float64 where
+        float32 would make one infinite or 0. Whole numbers (booleans are uint8) keep their type where it holds `fill`
+        (64-bit ones become int32), else they are float32, or float64 where float32 does not hold all of them exactly.
 
     Raises
     ------
     SelectionError
-        No values, or values without a voxel axis of this length.
+        No values, or values without a voxel axis of this length, of voxels that are not here, or not real numbers; a
+        `fill` that is no number; whole numbers beyond 2**53; a path that is no place for an image.
+    FileAccessError
+        The folder may not be written.
+
+    Examples
+    --------
+    >>> ds.laion.to_nifti("noise_ceiling", "maps/ceiling.nii.gz")  # doctest: +SKIP
     """
+    place, outside = None if path is None else checked_path(path), checked_fill(fill)
     found = voxel_values(obj, values)
     grid, affine = geometry(obj)
-    volume = to_volume(found.transpose(..., VOXEL).values, found.coords[VOXEL].values, grid, fill)
-    image = nib.Nifti1Image(nifti_type(volume), affine)
-    image.header.set_xyzt_units("mm")
-    if path is not None:
-        _save(image, Path(path))
+    voxels = placed_voxels(found, grid)
+    if place is not None:
+        made_folder(place.parent)  # before anything is read
+    image = volume_image(found.transpose(..., VOXEL).values, voxels, grid, affine, outside)
+    if place is not None:
+        save_image(image, place)
     return image
-
-
-def nifti_type(volume: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Return a volume in a type that programs read from NIfTI: float32; int32, or float64 for what it cannot hold."""
-    kind, size = volume.dtype.kind, volume.dtype.itemsize
-    if kind == "f" and size != 4:
-        return volume.astype(np.float32)
-    if kind in "iu" and size == 8:
-        limits = np.iinfo(np.int32)
-        fits = not volume.size or (volume.min() >= limits.min and volume.max() <= limits.max)
-        return volume.astype(np.int32 if fits else np.float64)
-    return volume
-
-
-def _save(image: nib.Nifti1Image, path: Path) -> None:
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise SelectionError(f"A NIfTI file ends in .nii.gz or .nii, found {path.name!r}.")
-    ending = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    # not tempfile: its files are for their owner only, and the permissions would stay
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{ending}")
-    try:
-        nib.save(image, partial)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

@@ -6,8 +6,10 @@ import typer
 
 from laion_xr import config
 from laion_xr.access.configuration import KEYS, check_key, is_folder, read_file
-from laion_xr.cli.screen import FAILED, NONE, emit_json, line, plain_table, stderr, stdout
+from laion_xr.cli.screen import FAILED, emit_json, line, stderr
 from laion_xr.errors import ConfigurationError
+from laion_xr.location import Location
+from laion_xr.stored import no_store
 
 
 def show(as_json: bool) -> None:
@@ -17,10 +19,12 @@ def show(as_json: bool) -> None:
         values = {name: {"value": setting.value, "origin": setting.origin} for name, setting in found.items()}
         emit_json({"path": str(config.path()), "settings": values})
         return
-    table = plain_table("Configuration", "setting", "value", "from")
+    # no table: a path that it breaks cannot be copied
+    width = max(map(len, found))
     for name, setting in found.items():
-        table.add_row(name, setting.value or NONE, setting.origin)
-    stdout().print(table)
+        value = setting.value and f"{setting.value}  "
+        origin = "the file" if setting.origin == str(config.path()) else setting.origin
+        line(f"{name:<{width}}  {value or ''}({origin})")
     line(f"File: {config.path()}{'' if config.path().exists() else ' (not there yet)'}")
 
 
@@ -44,6 +48,8 @@ def change(name: str, value: str, create: bool) -> None:
         config.save(**{name: value})
     setting = config.settings()[name]
     line(f"{name} = {read_file()[name]} ({config.path()})")
+    if name == "store" and is_folder(value) and (problem := no_store(Location.of(read_file()[name]))) is not None:
+        line(f"Note: {problem}; `laion-xr ingest ROOT {read_file()[name]}` makes one.", "yellow", stderr())
     if setting.origin != str(config.path()):
         line(f"Note: {setting.value}, from {setting.origin}, wins over it.", "yellow", stderr())
 

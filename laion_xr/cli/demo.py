@@ -15,7 +15,7 @@ from laion_xr.access.configuration import cache_dir
 from laion_xr.cli.demo_analysis import Encoding, encode
 from laion_xr.cli.demo_data import SUBJECT, DemoData, demo_data
 from laion_xr.cli.demo_picture import RoiScore, check_place, draw, save
-from laion_xr.cli.screen import NONE, count_text, emit_json, line, paragraph, plain_table, stderr, stdout
+from laion_xr.cli.screen import NONE, count_text, emit_json, line, paragraph, plain_table, print_table, stderr, stdout
 
 PICTURE = "laion-xr-demo.png"
 MODEL = "CLIP"
@@ -131,4 +131,4 @@ def _show_scores(scores: Sequence[RoiScore]) -> None:
             end_section=i + 1 == len(scores) or scores[i + 1].category != s.category,
         )
         last = s.category
-    stdout().print(table)
+    print_table(table)

@@ -15,20 +15,19 @@ from typing import Any
 import typer
 from filelock import FileLock, Timeout
 
-from laion_xr import layout
-from laion_xr.access.bucket import listed
+from laion_xr.access.bucket import BUCKET
 from laion_xr.access.configuration import cache_dir, data_dir, is_folder, store_dir
-from laion_xr.access.gzips import gzip_problem
 from laion_xr.access.partial import LOCK, PARTIAL, target_of
 from laion_xr.access.plan import free_space, layout_subject
-from laion_xr.access.selection import session_of
 from laion_xr.cli.info import options
+from laion_xr.cli.mending import Mending
+from laion_xr.cli.missing import Missing, not_here, stimuli_not_here, unlike_source
 from laion_xr.cli.screen import FAILED, count_text, emit_json, line, size_text, spelled, stderr
-from laion_xr.errors import DataDirNotSetError, LaionXRError, NotALaionDatasetError, SelectionError, StoreError
-from laion_xr.inventory import root_report
+from laion_xr.errors import DataDirNotSetError, LaionXRError, NotALaionDatasetError, StoreError
+from laion_xr.inventory import RootReport, root_report
+from laion_xr.inventory.damage import as_said_of_it, file_problem
 from laion_xr.listing import FileEntry
 from laion_xr.location import Location
-from laion_xr.readers.pointers import pointer_error
 from laion_xr.store import store_info
 
 # What an extra brings
@@ -44,7 +43,6 @@ EXTRAS = {
 PACKAGES = ("xarray", "dask", "zarr", "numpy", "fsspec", "h5py", "nibabel")
 # Below this a session does not fit
 LITTLE_SPACE = 5_000_000_000
-_POINTER_MOST = 4096
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,13 @@ def examine(root: str | None, store: str | None, deep: bool = False, source: Loc
         found.notes.append("No data folder is set: laion-xr config set data_dir FOLDER, or name one here.")
     except NotALaionDatasetError as error:
         found.broken.append(Finding("data_dir", str(error), "laion-xr config set data_dir FOLDER"))
+    report = None
     if found.root is not None:
         if is_folder(found.root):
-            _examine_folder(found, Path(found.root).expanduser().absolute(), deep, source)
+            report = _examine_folder(found, Path(found.root).expanduser().absolute(), deep, source)
         else:
             found.notes.append(f"The data are at an address, {found.root}: its files are not looked at.")
-    if found.store is not None:
+    if report is None and found.store is not None:
         _examine_store(found)
     return found
 
@@ -133,7 +132,8 @@ def show(found: Checkup) -> None:
         line("Nothing is broken.", "green")
 
 
-def _examine_folder(found: Checkup, root: Path, deep: bool, source: Location | None) -> None:
+def _examine_folder(found: Checkup, root: Path, deep: bool, source: Location | None) -> RootReport | None:
+    """Look at a folder, and with it at the store; return what is in it, None where that is no dataset."""
     if not root.is_dir():
         todo = f"laion-xr download {shlex.quote(str(root))} --subject sub-03"
         if root.exists():
@@ -142,7 +142,7 @@ def _examine_folder(found: Checkup, root: Path, deep: bool, source: Location | N
             )
         else:
             found.broken.append(Finding(str(root), "the folder is not there.", todo))
-        return
+        return None
     found.free = free_space(root)
     if found.free < LITTLE_SPACE:
         found.notes.append(f"{size_text(found.free)} are free in {root}: a session is 1.1 GB, a subject some 35 GB.")
@@ -150,28 +150,42 @@ def _examine_folder(found: Checkup, root: Path, deep: bool, source: Location | N
     # links are not followed out of the folder by a listing of ours; hidden files are what downloads leave
     files = [f for f in location.files("") if not f.path.startswith((".laion_fmri/", ".git/"))]
     whole = [f for f in files if not f.path.rpartition("/")[2].startswith(".")]
-    found.broken += _leftovers(root, files, found.notes)
-    found.broken += _damaged(root, whole, deep)
-    known = {finding.path for finding in found.broken}
+    subjects = sorted({layout_subject(f.path) for f in whole} - {""})
+    mending = Mending(root, BUCKET if source is None else source.url, *subjects[:1])
+    coming = _leftovers(found, root, files, mending)
+    found.broken += _damaged(location, whole, deep, mending)
+    known = coming | {finding.path for finding in found.broken}
     try:
-        report = root_report(location, rois=False)
+        report = root_report(location, rois=deep)
     except LaionXRError as error:
         found.notes.append(f"{error} Get data with `laion-xr download {shlex.quote(str(root))} --subject sub-03`.")
-        return
+        return None
+    found.broken += _unusable(report, location, whole, known, mending)
+    known |= {finding.path for finding in found.broken}
+    stored = set() if found.store is None else _examine_store(found, root if report.subjects else None)
     for subject in report.subjects:
         described = {"subject": subject.subject, "sessions": len(subject.sessions), "files": subject.files}
-        found.subjects.append({**described, "size": subject.size, "missing": len(subject.missing)})
-        for problem in subject.problems:
-            # what a file's own look has said already
-            if not any(path in problem for path in known):
-                found.broken.append(Finding(subject.subject, problem, _again(root, subject.subject)))
-        if subject.absent_sessions:
-            found.notes.append(f"{subject.subject} has gaps: {', '.join(subject.absent_sessions)} are not here.")
+        found.subjects.append({**described, "size": subject.size, "missing": list(subject.missing)})
+        _add(found, not_here(subject, stored, known, mending), known)
+    found.notes += stimuli_not_here(report.stimuli, known, mending)
     if source is not None:
-        found.broken += _other_than_bucket(root, whole, source, known)
+        _add(found, unlike_source(whole, source, known, mending), known)
+    return report
 
 
-def _leftovers(root: Path, files: Sequence[FileEntry], notes: list[str]) -> Iterator[Finding]:
+def _add(found: Checkup, missing: Iterator[Missing], known: set[str]) -> None:
+    """Note what is missing: broken where what is here cannot be used without it."""
+    for one in list(missing):
+        known |= {one.path, *one.paths}
+        if one.needed:
+            found.broken.append(Finding(one.path, one.text, one.run))
+        else:
+            found.notes.append(f"{one.text} {one.run}" if one.run else one.text)
+
+
+def _leftovers(found: Checkup, root: Path, files: Sequence[FileEntry], mending: Mending) -> set[str]:
+    """Tell what downloads have left; return the files that they are of, as far as these are not here."""
+    coming = set()
     for file in files:
         path = root / file.path
         target = target_of(path)
@@ -179,87 +193,64 @@ def _leftovers(root: Path, files: Sequence[FileEntry], notes: list[str]) -> Iter
             continue
         name = target.relative_to(root).as_posix()
         if path.name.endswith(PARTIAL):
-            busy = _is_locked(target.with_name(f".{target.name}{LOCK}"))
             text = f"{size_text(file.size)} of it are here: its download was interrupted."
-            if busy:
-                notes.append(f"{name} is being downloaded now.")
+            if _is_locked(target.with_name(f".{target.name}{LOCK}")):
+                found.notes.append(f"{name} is being downloaded now.")
             elif target.exists():
-                notes.append(f"{file.path} is left of a download of what is here; delete it.")
+                found.notes.append(f"{file.path} is left of a download of what is here; delete it.")
+                continue
             else:
-                yield Finding(name, text, _again(root, layout_subject(name), session_of(name), name))
+                found.broken.append(Finding(name, text, mending.file(name, present=False)))
+            coming.add(name)
         elif path.name.endswith(LOCK) and not _is_locked(path):
-            notes.append(f"{file.path} is a lock that nobody holds; it does no harm, and may be deleted.")
+            found.notes.append(f"{file.path} is a lock that nobody holds; it does no harm, and may be deleted.")
+    return coming
 
 
-def _damaged(root: Path, files: Sequence[FileEntry], deep: bool) -> Iterator[Finding]:
+def _damaged(location: Location, files: Sequence[FileEntry], deep: bool, mending: Mending) -> Iterator[Finding]:
     for file in files:
-        path = root / file.path
-        todo = _again(root, layout_subject(file.path), session_of(file.path), file.path, check=deep)
-        if not path.exists():
-            yield Finding(file.path, "it is a link to data that was not fetched (git-annex).", todo)
-        elif file.size == 0:
-            yield Finding(file.path, "it is empty.", todo)
-        elif file.size < _POINTER_MOST and (error := pointer_error(path.read_bytes(), file.path)) is not None:
-            text = str(error).removeprefix(f"{file.path} is ")
-            yield Finding(file.path, f"it is {text}", todo)
-        elif file.path.endswith(".gz") and (problem := gzip_problem(path, deep)) is not None:
-            yield Finding(file.path, f"{problem}.", todo)
+        if (problem := file_problem(location, file, deep)) is not None:
+            yield Finding(file.path, problem, mending.file(file.path))
 
 
-def _other_than_bucket(root: Path, files: Sequence[FileEntry], source: Location, known: set[str]) -> Iterator[Finding]:
-    here = {file.path: file.size for file in files}
-    folders = sorted({"/".join(path.split("/")[:3]) for path in here if layout_subject(path)} | {layout.STIMULI_DIR})
-    listings = [listed(source, folder) for folder in folders]
-    if not any(listings):
-        raise SelectionError(f"There is nothing to compare with in {source.url}: it has none of the folders of {root}.")
-    for rows in listings:
-        for file in rows:
-            size = here.get(file.path)
-            if size is not None and size != file.size and file.path not in known:
-                text = f"it has {size:,} bytes, and {file.size:,} in {source.url}."
-                yield Finding(
-                    file.path, text, _again(root, layout_subject(file.path), session_of(file.path), file.path)
-                )
+def _unusable(
+    report: RootReport, location: Location, files: Sequence[FileEntry], known: set[str], mending: Mending
+) -> Iterator[Finding]:
+    """Yield what reading tables, headers and masks together has shown."""
+    problems = [("", problem) for problem in report.problems]
+    problems += [(subject.subject, problem) for subject in report.subjects for problem in subject.problems]
+    for subject, problem in problems:
+        # what a file's own look has said already
+        if any(path in problem for path in known):
+            continue
+        named = [file.path for file in files if location.show(file.path) in problem]
+        if len(named) == 1:
+            text = as_said_of_it(problem, location.show(named[0]))
+            yield Finding(named[0], text, mending.several(named))
+        elif named:
+            yield Finding(subject, problem, mending.several(named))
+        elif subject:
+            yield Finding(subject, problem, mending.files(subject, check=True))
+        elif report.simulated and report.subjects:
+            todo = shlex.join(["laion-xr", "simulate", str(mending.root), "--overwrite"])
+            yield Finding(str(mending.root), spelled(problem), todo)
 
 
-def _examine_store(found: Checkup) -> None:
+def _examine_store(found: Checkup, root: Path | None = None) -> set[tuple[str, str]]:
+    """Look at the store, and return the (subject, session) that it holds."""
     assert found.store is not None
-    root = found.root if found.subjects else None
     source = shlex.quote(str(root)) if root else "ROOT"
     todo = f"laion-xr ingest {source} {shlex.quote(found.store)}"
     try:
         info = store_info(found.store, root)
     except StoreError as error:
         found.broken.append(Finding(found.store, spelled(str(error)), todo))
-        return
+        return set()
     except LaionXRError as error:
         found.broken.append(Finding(found.store, str(error), f"laion-xr store info {shlex.quote(found.store)}"))
-        return
+        return set()
     found.broken += [Finding(found.store, problem, todo) for problem in info.problems]
-
-
-def _again(root: Path, subject: str, session: str | None = None, path: str = "", check: bool = False) -> str:
-    """Return the command that fetches a file again."""
-    words = ["laion-xr", "download", str(root)]
-    if subject:
-        words += ["--subject", subject]
-        words += ["--session", session] if session else []
-        words += ["--include", path.rpartition("/")[2].join("**")] if path and not _by_default(path) else []
-        words += ["--anatomical"] if path.startswith(layout.ANATOMICAL_DIR) else []
-        words += ["--surfaces"] if path.startswith(layout.FREESURFER_DIR) else []
-    elif (model := layout.embedding_model(path)) is not None:
-        words = ["laion-xr", "download-embeddings", str(root), "--model", model]
-    elif path == layout.stimulus_path("images"):
-        return f"laion-xr download-stimuli {shlex.quote(str(root))}"
-    elif "segmentations" in path:
-        words[1] = "download-segmentations"
-    else:
-        words[1] = "download-captions"
-    return shlex.join([*words, *(["--check"] if check else [])])
-
-
-def _by_default(path: str) -> bool:
-    return not path.endswith("_model.h5") and "/figures/" not in path
+    return {(session.subject, session.session) for session in info.sessions if session.complete}
 
 
 def _is_locked(path: Path) -> bool:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import typer
-from rich.logging import RichHandler
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from laion_xr.access import download as library
@@ -125,11 +124,18 @@ def bar(shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[[int], No
         progress.stop()
 
 
+class _Lines(logging.Handler):
+    """Prints a record as one line on standard error, so that paths can be copied."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line(self.format(record), "yellow" if record.levelno >= logging.WARNING else "", stderr())
+
+
 @contextmanager
 def logged(verbose: bool) -> Iterator[None]:
     """Print what the package logs: warnings always, so that nothing hangs without a word."""
     logger = logging.getLogger("laion_xr")
-    handler = RichHandler(console=stderr(), show_time=False, show_path=False, show_level=False, markup=False)
+    handler = _Lines()
     # said by the command itself, also where nothing had begun
     handler.addFilter(lambda record: record.msg != GO_ON)
     before = logger.level

@@ -257,9 +257,11 @@ def doctor(
         typer.Option(help="A store; the configured one where it is left out.", metavar="STORE", show_default=False),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Inflate every .gz file, which checks its checksum: minutes.")
+        bool, typer.Option("--deep", help="Read all of every .gz and .h5 file, which checks their checksums: minutes.")
     ] = False,
-    remote: Annotated[bool, typer.Option("--remote", help="Compare the sizes of files with the bucket.")] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Compare with the bucket: sizes, and what is not here.")
+    ] = False,
     source: SourceOption = BUCKET,
     storage_option: StorageOption = None,
     json: Json = False,

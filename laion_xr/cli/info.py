@@ -12,7 +12,7 @@ import typer
 from laion_xr import layout
 from laion_xr.access.configuration import data_dir
 from laion_xr.backend import locate
-from laion_xr.cli.screen import NONE, count_text, emit_json, line, plain_table, size_text, stderr, stdout
+from laion_xr.cli.screen import NONE, count_text, emit_json, line, plain_table, print_table, size_text, stderr
 from laion_xr.errors import SelectionError
 from laion_xr.inventory import FileReport, RoiReport, RootReport, SubjectReport, root_report
 
@@ -100,7 +100,7 @@ def _show_subjects(subjects: Sequence[SubjectReport]) -> None:
             count_text(len(s.missing)),
             size_text(s.size),
         )
-    stdout().print(table)
+    print_table(table, spare=["ROIs", "with betas", "missing"])
 
 
 def _show_subject(subject: SubjectReport) -> None:
@@ -139,7 +139,7 @@ def _show_sessions(subject: SubjectReport) -> None:
     for name in sorted(rows, key=lambda n: (len(n), n)):
         lacks_betas = rows[name][-1] == "everything" or "betas" in rows[name][-1]
         table.add_row(name, *rows[name], style="yellow" if lacks_betas else None)
-    stdout().print(table)
+    print_table(table, prose=["missing"], spare=["runs", "images", "shared trials"])
 
 
 def _show_files(title: str, files: Sequence[FileReport], note: str = NONE) -> None:
@@ -148,7 +148,7 @@ def _show_files(title: str, files: Sequence[FileReport], note: str = NONE) -> No
         name = TITLES.get(file.kind) or f"embeddings, {file.kind.removeprefix('embedding_')}"
         size = "missing" if file.size is None else size_text(file.size)
         table.add_row(name, size, style="yellow" if file.size is None else None)
-    stdout().print(table)
+    print_table(table)
 
 
 def _show_rois(subject: SubjectReport) -> None:
@@ -168,4 +168,4 @@ def _show_rois(subject: SubjectReport) -> None:
                 style=None if roi.voxels else "dim",
                 end_section=i == len(rois) - 1,
             )
-    stdout().print(table)
+    print_table(table)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO
 
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +28,8 @@ from laion_xr.errors import (
 )
 from laion_xr.quantities import UNKNOWN
 from laion_xr.quantities import count_text as count_text
+from laion_xr.quantities import duration_text as duration_text
+from laion_xr.quantities import estimate_text as estimate_text
 from laion_xr.quantities import size_text as size_text
 
 FAILED, INTERRUPTED = 1, 130
@@ -40,6 +43,7 @@ OWN_WARNINGS = (
     StaleStoreWarning,
 )
 NONE = UNKNOWN  # an empty cell
+NO_EDGE = 10_000  # columns of what is no terminal
 
 # Errors speak Python; these are the same words on the command line
 SPELLINGS = {
@@ -66,12 +70,19 @@ SPELLINGS = {
 
 def stdout() -> Console:
     """Return the console for results."""
-    return Console(highlight=False)
+    return _console(Console(highlight=False))
 
 
 def stderr() -> Console:
     """Return the console for errors, notes and progress."""
-    return Console(stderr=True, highlight=False)
+    return _console(Console(stderr=True, highlight=False))
+
+
+def _console(console: Console) -> Console:
+    # a file and a pipe have no edge: nothing is cut there, and no line is broken
+    if not console.is_terminal:
+        console.width = NO_EDGE
+    return console
 
 
 def line(text: str, style: str = "", console: Console | None = None) -> None:
@@ -93,8 +104,68 @@ def plain_table(title: str, *columns: str) -> Table:
     """Return an empty table; a column whose name begins with `>` is aligned to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
+        justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
+        table.add_column(name.removeprefix(">"), justify=justify, overflow="fold")
     return table
+
+
+def print_table(table: Table, prose: Sequence[str] = (), spare: Sequence[str] = ()) -> None:
+    """Print a table so that no name and no number is cut, however narrow the terminal.
+
+    Where it does not fit, first the gaps between columns shrink and headings break between words, then columns are left
+    out, and named below.
+
+    Parameters
+    ----------
+    table
+        What `plain_table` returned, filled.
+    prose
+        Headings of columns whose cells may be broken into lines: sentences, lists, paths.
+    spare
+        Headings of columns to leave out, in this order, where the terminal is too narrow.
+    """
+    console = stdout()
+    left_out: list[str] = []
+    shown = table
+    while _width(console, shown) > console.width:
+        shown = _narrow(table, prose, left_out)
+        room = console.width - _width(console, shown, least=True)
+        if room >= 0 or len(left_out) == len(spare):
+            _widen_headings(shown, room)
+            break
+        left_out.append(spare[len(left_out)])
+    # what still does not fit is left to the terminal, which breaks lines and loses nothing
+    console.print(shown, crop=False)
+    if left_out:
+        line(f"Too narrow for {', '.join(left_out)}: widen the terminal, or use --json.", "dim")
+
+
+def _width(console: Console, table: Table, least: bool = False) -> int:
+    found = console.measure(table, options=console.options.update(width=NO_EDGE))
+    return found.minimum if least else found.maximum
+
+
+def _widen_headings(table: Table, room: int) -> None:
+    """Give what is left of the width to headings that are broken, where it is enough."""
+    for column in table.columns:
+        lacks = 0 if column.width is None else cell_len(str(column.header)) - column.width
+        if column.width is not None and 0 < lacks <= room:
+            column.width, room = column.width + lacks, room - lacks
+
+
+def _narrow(table: Table, prose: Sequence[str], left_out: Sequence[str]) -> Table:
+    """Return a table without some columns, the others as narrow as their names and numbers allow."""
+    kept = [column for column in table.columns if column.header not in left_out]
+    narrow = plain_table(str(table.title))
+    narrow.padding = (0, 1, 0, 0)
+    for column in kept:
+        whole = [*map(str, column.cells), *str(column.header).split()]
+        # prose is given what the others leave
+        width = None if column.header in prose else max(map(cell_len, whole), default=1)
+        narrow.add_column(column.header, justify=column.justify, overflow="fold", width=width)
+    for row, *cells in zip(table.rows, *(column.cells for column in kept), strict=True):
+        narrow.add_row(*cells, style=row.style, end_section=row.end_section)
+    return narrow
 
 
 @contextmanager

@@ -45,10 +45,11 @@ def run(
 def count_or_names(given: Sequence[str]) -> int | list[str] | None:
     """Return what `--subjects` or `--sessions` means: a count, names, or None for the default.
 
-    A single number without a leading zero is a count, as the integer is in Python; everything else is names.
+    A single number without a leading zero is a count, as the integer is in Python, and so is 0, which is refused;
+    everything else is names.
     """
     items = [item.strip() for text in given for item in text.split(",") if item.strip()]
-    if len(items) == 1 and items[0].isdigit() and not items[0].startswith("0"):
+    if len(items) == 1 and items[0].isdigit() and (items[0] == "0" or not items[0].startswith("0")):
         return int(items[0])
     return items or None
 

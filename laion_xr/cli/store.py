@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import typer
-from dask.utils import format_time, parse_bytes
+from dask.utils import parse_bytes
 
 from laion_xr import store as library
 from laion_xr._version import __version__
@@ -21,20 +19,18 @@ from laion_xr.cli.screen import (
     FAILED,
     NONE,
     count_text,
+    duration_text,
     emit_json,
+    estimate_text,
     line,
     plain_table,
+    print_table,
     size_text,
     stderr,
-    stdout,
 )
-from laion_xr.errors import SelectionError
 from laion_xr.location import Location
 from laion_xr.store import IngestPlan, StoreInfo
 
-# In the order in which `planned` takes them; with their defaults, which a plan from a file must have
-OPTIONS = ("--subject", "--session", "--mask-source", "--precision", "--workers", "--memory")
-DEFAULTS = (None, None, "anatomical", None, None, None)
 STYLES = {"ok": None, "repaired": "yellow"}
 
 Names = Sequence[str] | None
@@ -66,36 +62,6 @@ def planned(
             storage_options=options(root_options or []),
             store_options=options(store_options or []),
         )
-
-
-def plan_of_file(path: Path, root: str, store: str) -> IngestPlan:
-    """Return the plan of a file, or of standard input (`-`).
-
-    Raises
-    ------
-    SelectionError
-        It is no plan, or that of another dataset or store.
-    """
-    found = IngestPlan.from_json(sys.stdin.read() if str(path) == "-" else path.read_text("utf-8"))
-    for what, planned_for, given in (("dataset", found.root, root), ("store", found.store, store)):
-        if Location.of(planned_for).url != Location.of(given).url:
-            raise SelectionError(
-                f"The plan is for the {what} {planned_for}, found {given}: name the same, or make another plan."
-            )
-    return found
-
-
-def refuse_both(given: Mapping[str, object]) -> None:
-    """Refuse options beside a plan, which has them inside.
-
-    Raises
-    ------
-    typer.BadParameter
-        There are some.
-    """
-    extra = [name for (name, value), default in zip(given.items(), DEFAULTS, strict=True) if value != default]
-    if extra:
-        raise typer.BadParameter(f"the plan has that inside: leave {', '.join(extra)} out, or edit it.")
 
 
 def names(given: Names) -> list[str] | None:
@@ -135,7 +101,7 @@ def plan(found: IngestPlan, as_json: bool) -> None:
             size_text(s.betas_bytes),
             style="dim" if s.action == "keep" else None,
         )
-    stdout().print(table)
+    print_table(table, spare=["source", "betas, float32"])
     exactly = "exact float32" if found.precision is None else f"rounded to a relative error of {found.precision:g}"
     codec = ", ".join(f"{key} {value}" for key, value in found.codec.items())
     line(f"Stored: chunks of {found.chunks[0]} trials x {found.chunks[1]} voxels, {exactly} ({codec})")
@@ -151,8 +117,8 @@ def plan(found: IngestPlan, as_json: bool) -> None:
         "yellow" if clamped else "",
     )
     line(
-        f"To write: {count_text(len(found.to_write), 'session')} of {len(found.sessions)}, about "
-        f"{format_time(found.seconds)}"
+        f"To write: {count_text(len(found.to_write), 'session')} of {len(found.sessions)}, "
+        f"{estimate_text(found.seconds)}"
     )
 
 
@@ -197,10 +163,10 @@ def ingest(
             size_text(s.source_bytes),
             style="dim" if row["outcome"] == "kept" else None,
         )
-    stdout().print(table)
+    print_table(table, spare=["source", "voxels"])
     counts = Counter(row["outcome"] for row in rows)
     rate = f" ({size_text(int(written / seconds))} of source a second)" if written else ""
-    line(f"{counts['written']} written, {counts['kept']} kept, in {format_time(seconds)}{rate}")
+    line(f"{counts['written']} written, {counts['kept']} kept, in {duration_text(seconds)}{rate}")
     line(f"Read from it: xr.open_dataset(..., store={store!r}), or set LAION_XR_STORE={chosen.store}")
 
 
@@ -238,7 +204,7 @@ def verify(
         for row in rows:
             style = STYLES.get(row["status"], "red")
             table.add_row(row["subject"], row["session"], row["status"], row["problem"] or NONE, style=style)
-        stdout().print(table)
+        print_table(table, prose=["problem"])
         compared = "checksums" if root is None else "checksums, and every value against the source"
         line(f"{len(rows) - len(wrong)} of {count_text(len(rows), 'session')} right ({compared})")
     if wrong:
@@ -286,7 +252,7 @@ def show_info(found: StoreInfo) -> None:
             s.source_state if s.complete else "not complete",
             style=None if s.complete else "yellow",
         )
-    stdout().print(table)
+    print_table(table, prose=["source"], spare=["of raw", "precision", "voxels"])
     for text, count in Counter(
         f"{s.codec}, chunks of {' x '.join(map(str, s.chunks or ()))}, {s.mask_source} mask, store format {s.format}, "
         f"laion_xr {s.laion_xr_version}"

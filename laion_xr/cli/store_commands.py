@@ -165,7 +165,10 @@ def ingest(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Inflate sessions once, and keep them in a store that is read hundreds of times faster.
+    """Inflate sessions once, and keep them in a store that is read about a hundred times faster.
+
+    That is an ROI, read by laion_xr: about 40 ms instead of 4 s a session. A gzip stream of the standard library takes
+    500 times as long as the store.
 
     A session appears in the store when it is complete and was read back. Interrupted? Run the same command again: what
     is complete is kept. Open with `store=` or the environment variable LAION_XR_STORE.
@@ -176,8 +179,9 @@ def ingest(
         if plan is None:
             chosen = work.planned(root, store, *asked, storage_option, store_option)
         else:
-            work.refuse_both(dict(zip(work.OPTIONS, asked, strict=True)))
-            chosen = work.plan_of_file(plan, root, store)
+            file = load("plan_file")
+            file.refuse_both(dict(zip(file.OPTIONS, asked, strict=True)))
+            chosen = file.plan_of_file(plan, root, store)
         work.ingest(chosen, root, store, update, progress, storage_option, store_option, json)
 
 

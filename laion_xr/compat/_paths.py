@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from laion_xr import layout
+from laion_xr.compat.arguments import Session, one_session
 
 Folder = str | os.PathLike[str]
 
@@ -35,19 +36,19 @@ def freesurfer_surf_path(data_dir: Folder, subject: str, hemi: str, name: str) -
     return Path(data_dir) / layout.freesurfer_path(subject, "surf", f"{hemi.lower()}h.{name}")
 
 
-def betas_path(data_dir: Folder, subject: str, session: str) -> Path:
+def betas_path(data_dir: Folder, subject: str, session: Session) -> Path:
     """File of the betas of a session."""
-    return Path(data_dir) / layout.session_path(subject, session, "betas")
+    return Path(data_dir) / layout.session_path(subject, one_session(session), "betas")
 
 
-def trialinfo_path(data_dir: Folder, subject: str, session: str) -> Path:
+def trialinfo_path(data_dir: Folder, subject: str, session: Session) -> Path:
     """File of the trial table of a session."""
-    return Path(data_dir) / layout.session_path(subject, session, "trials")
+    return Path(data_dir) / layout.session_path(subject, one_session(session), "trials")
 
 
-def session_noise_ceiling_path(data_dir: Folder, subject: str, session: str) -> Path:
+def session_noise_ceiling_path(data_dir: Folder, subject: str, session: Session) -> Path:
     """File of the noise ceiling within a session."""
-    return Path(data_dir) / layout.session_path(subject, session, "noise_ceiling")
+    return Path(data_dir) / layout.session_path(subject, one_session(session), "noise_ceiling")
 
 
 def subject_noise_ceiling_path(data_dir: Folder, subject: str, desc: str) -> Path:

@@ -13,6 +13,7 @@ from nibabel.affines import apply_affine
 from laion_xr import layout
 from laion_xr.analysis.volumes import to_nifti
 from laion_xr.compat import _paths, templates
+from laion_xr.compat.arguments import Session
 from laion_xr.compat.arrays import SubjectArrays
 from laion_xr.compat.files import Mask
 from laion_xr.compat.regions import Query
@@ -48,7 +49,7 @@ class SubjectAnatomy(SubjectArrays):
         Raises
         ------
         ValueError
-            Another number of values than of voxels.
+            Another number of values than of voxels; `roi` with `mask`.
         """
         axis, wanted = self._voxels(roi, mask, mask_source)
         frame = self._files.frame(axis)
@@ -61,7 +62,7 @@ class SubjectAnatomy(SubjectArrays):
     def get_voxel_coordinates(
         self, roi: Query | None = None, mask: Array | None = None, mask_source: str = "anatomical"
     ) -> npt.NDArray[np.float64]:
-        """Return where the voxels are, `(voxel, 3)` mm of T1w space: through the affine of the mask."""
+        """Return where the voxels are, `(voxel, 3)` mm of T1w space by the mask's affine; raises as `get_betas`."""
         axis, wanted = self._voxels(roi, mask, mask_source)
         ids = axis.ids if wanted is None else axis.ids[wanted]
         positions = np.stack(np.unravel_index(ids, axis.grid), axis=-1)
@@ -69,8 +70,7 @@ class SubjectAnatomy(SubjectArrays):
         return found
 
     def _voxels(self, roi: Query | None, mask: Array | None, mask_source: str) -> tuple[VoxelAxis, Mask | None]:
-        # the published one takes the ROI where both are given
-        return self._files.axis(mask_source), self._wanted(roi, None if roi is not None else mask, mask_source)
+        return self._files.axis(mask_source), self._wanted(roi, mask, mask_source)
 
     def to_template(
         self,
@@ -85,7 +85,7 @@ class SubjectAnatomy(SubjectArrays):
         interpolation: str = "linear",
         output_dir: str | os.PathLike[str] | None = None,
         desc: str | None = None,
-        session: str | None = None,
+        session: Session | None = None,
         mask_source: str = "anatomical",
     ) -> Any:
         """Bring values to a template: see `laion_xr.compat.templates.to_template`."""

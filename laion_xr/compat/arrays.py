@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import dask.array as da
@@ -12,6 +13,16 @@ from laion_xr import layout
 from laion_xr.catalog import SubjectCatalog
 from laion_xr.compat import regions
 from laion_xr.compat._paths import anatomical_stem, subject_map_stem
+from laion_xr.compat.arguments import (
+    Session,
+    Sessions,
+    ceiling_threshold,
+    named,
+    one_desc,
+    one_session,
+    stimulus_kind,
+    voxel_mask,
+)
 from laion_xr.compat.files import Mask, SubjectFiles
 from laion_xr.compat.regions import Query
 from laion_xr.errors import SelectionError
@@ -22,7 +33,6 @@ from laion_xr.schema import TRIAL, VOXEL
 
 Array = npt.NDArray[Any]
 Betas = npt.NDArray[np.float32]
-Sessions = str | list[str] | tuple[str, ...]
 
 
 class SubjectArrays:
@@ -85,15 +95,16 @@ class SubjectArrays:
         Parameters
         ----------
         session
-            A session, or a list of them: then a dict session -> betas, read side by side.
+            A session (`"ses-01"`, `"01"`, `"1"` or `1`), or a list or an array of them: then a dict session -> betas,
+            by what was given, read side by side.
         roi
             An ROI, a category, `"all"`, or a list of these; what lies in the brain mask.
         mask
-            Which voxels of the brain mask to return, `(voxel,)` bool; not together with `roi`.
+            Which voxels of the brain mask to return, `(voxel,)` bool, or 0 and 1; not together with `roi`.
         nc_threshold
             Keep voxels whose noise ceiling within the session is at least this, in percent; NaN is not.
         stimuli
-            `"shared"` or `"unique"`: trials whose image's name begins so.
+            `"shared"` or `"unique"`: trials whose image's name begins so; one without a name is neither.
         streaming
             Accepted, and of no effect: reading always streams.
         mask_source
@@ -102,51 +113,46 @@ class SubjectArrays:
         Raises
         ------
         ValueError
-            No session; `roi` with `mask`; an unknown ROI, `stimuli` or `mask_source`; a mask of another length.
+            No session; `roi` with `mask`; an unknown ROI, `stimuli` or `mask_source`; a mask of another length or of
+            other values. It is a `TypeError` too where the type of an argument is wrong.
         DataNotDownloadedError
             The betas, the mask, the trial table or the noise ceiling are not there.
         """
-        if not isinstance(session, (list, tuple)):
-            if not session:
-                raise SelectionError("session is required: betas lie session by session; give one, or a list.")
-            return self._betas([session], roi, mask, nc_threshold, stimuli, mask_source)[session]
-        return self._betas(list(session), roi, mask, nc_threshold, stimuli, mask_source)
+        names, one = named(session, one_session)
+        found = self._betas(names, roi, mask, nc_threshold, stimuli, mask_source)
+        return next(iter(found.values())) if one else found
 
     def _betas(
         self,
-        sessions: list[str],
+        names: dict[Session, str],
         roi: Query | None,
         mask: Array | None,
         nc_threshold: float | None,
         stimuli: str | None,
         mask_source: str,
-    ) -> dict[str, Betas]:
-        if roi is not None and mask is not None:
-            raise SelectionError("roi and mask are mutually exclusive: give one of them.")
-        if stimuli not in (None, "shared", "unique"):
-            raise SelectionError(f"stimuli must be 'shared' or 'unique', found {stimuli!r}.")
-        if nc_threshold is not None:
-            warn_of_fraction(nc_threshold)
+    ) -> dict[Session, Betas]:
+        kind, threshold = stimulus_kind(stimuli), ceiling_threshold(nc_threshold)
+        if threshold is not None:
+            warn_of_fraction(threshold)
         # listed once: a subject has hundreds of files
         catalog = self._files.catalog()
         wanted = self._wanted(roi, mask, mask_source, catalog)
-        if not sessions:
+        if not names:
             return {}
-        names = {given: layout.session_name(given) for given in sessions}
         axis = self._files.axis(mask_source, catalog)
         ds = self._files.dataset(mask_source, list(names.values()), catalog)
         labels, images = ds["session"].values, ds["stimulus"].values
         picked = {}
         for given, name in names.items():
             trials = np.flatnonzero(labels == name)
-            if stimuli is not None:
-                shared = np.array([str(image).startswith("shared_") for image in images[trials]], dtype=bool)
+            if kind is not None:
+                of_kind = np.array([str(image).startswith(f"{kind}_") for image in images[trials]], dtype=bool)
                 if not any(images[trials]):
                     self.get_trial_info(name)  # says what is missing
-                trials = trials[shared if stimuli == "shared" else ~shared]
+                trials = trials[of_kind]
             voxels = wanted
-            if nc_threshold is not None:
-                enough = self._session_ceiling(name, axis) >= nc_threshold
+            if threshold is not None:
+                enough = self._session_ceiling(name, axis) >= threshold
                 voxels = enough if wanted is None else wanted & enough
             chosen = ds["betas"].isel({TRIAL: trials})
             picked[given] = (chosen if voxels is None else chosen.isel({VOXEL: np.flatnonzero(voxels)})).data
@@ -157,24 +163,20 @@ class SubjectArrays:
         self, roi: Query | None, mask: Array | None, mask_source: str, catalog: SubjectCatalog | None = None
     ) -> Mask | None:
         """Return which voxels of the axis an ROI or a mask names; None for all."""
+        if roi is not None and mask is not None:
+            raise SelectionError("roi and mask are mutually exclusive: give one of them.")
         if roi is None and mask is None:
             return None
         catalog = self._files.catalog() if catalog is None else catalog
         axis = self._files.axis(mask_source, catalog)
         if roi is not None:
             return regions.roi_mask(catalog, roi, axis)
-        found = np.asarray(mask).astype(bool)
-        if found.shape != (len(axis.ids),):
-            raise SelectionError(
-                f"mask has one value for each of the {len(axis.ids)} voxels of the brain mask (mask_source="
-                f"{mask_source!r}): found shape {found.shape}."
-            )
-        return found
+        return voxel_mask(mask, len(axis.ids), mask_source)
 
     def get_noise_ceiling(
         self,
         session: Sessions | None = None,
-        desc: Sessions | None = None,
+        desc: str | Iterable[str] | None = None,
         roi: Query | None = None,
         mask: Array | None = None,
         mask_source: str = "anatomical",
@@ -194,24 +196,23 @@ class SubjectArrays:
         Raises
         ------
         ValueError
-            Not exactly one of `session` and `desc`.
+            Not exactly one of `session` and `desc`; `roi` with `mask`, and what else `get_betas` refuses.
         DataNotDownloadedError
             The map is not there.
         """
         if (session is None) == (desc is None):
             raise SelectionError("Exactly one of `session` or `desc` must be set.")
-        asked = desc if session is None else session
-        assert asked is not None
+        names, one = named(desc, one_desc) if session is None else named(session, one_session)
         axis = self._files.axis(mask_source)
-        wanted = self._wanted(roi, None if roi is not None else mask, mask_source)
+        wanted = self._wanted(roi, mask, mask_source)
         found = {}
-        for name in asked if isinstance(asked, (list, tuple)) else [asked]:
+        for given, name in names.items():
             if session is None:
                 values = self._files.values(subject_map_stem(self._files.subject, name), axis)
             else:
-                values = self._session_ceiling(layout.session_name(name), axis)
-            found[name] = values if wanted is None else values[wanted]
-        return found if isinstance(asked, (list, tuple)) else found[asked]
+                values = self._session_ceiling(name, axis)
+            found[given] = values if wanted is None else values[wanted]
+        return next(iter(found.values())) if one else found
 
     def _session_ceiling(self, session: str, axis: VoxelAxis) -> Betas:
         return self._files.values(layout.session_path(self._files.subject, session, "noise_ceiling", ""), axis)
@@ -225,12 +226,12 @@ class SubjectArrays:
             No session.
         DataNotDownloadedError
             It is not there.
+        FileFormatError
+            It is damaged (a `ValueError`).
         """
-        if isinstance(session, (list, tuple)):
-            return {name: self.get_trial_info(name) for name in session}
-        if not session:
-            raise SelectionError("session is required: trials lie session by session; give one, or a list.")
-        return self._files.trials(layout.session_name(session))
+        names, one = named(session, one_session)
+        found = {given: self._files.trials(name) for given, name in names.items()}
+        return next(iter(found.values())) if one else found
 
     def get_available_rois(self, category: str | None = None) -> list[str]:
         """Return the sorted names of the ROIs, of one category or all; none where the category does not exist."""
@@ -248,8 +249,7 @@ class SubjectArrays:
 
     def get_roi_masks(self, queries: Query, mask_source: str = "anatomical") -> dict[str, Mask]:
         """Return one mask a query, by the queries as they are given."""
-        asked = [queries] if isinstance(queries, str) else list(queries)
-        return {query: self.get_roi_mask(query, mask_source) for query in asked}
+        return {query: self.get_roi_mask(query, mask_source) for query in regions.queried(queries)}
 
     def get_roi_data(
         self, query: Query, format: str | None = None, hemi: str | None = None, mask_source: str = "anatomical"

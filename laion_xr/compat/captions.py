@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import io
 import os
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,10 @@ import pandas as pd
 
 from laion_xr.catalog import stimulus_files
 from laion_xr.compat.config import get_data_dir
+from laion_xr.compat.tables import published_table
 from laion_xr.errors import SelectionError
 from laion_xr.location import Location
+from laion_xr.readers.annotations import CAPTION_COLUMNS
 from laion_xr.stimuli.table import stimulus_entry
 
 __all__ = ["Captions"]
@@ -48,8 +49,8 @@ class Captions:
 
     @cached_property
     def metadata(self) -> pd.DataFrame:
-        """A row a caption, just as pandas reads the file."""
-        return pd.read_csv(io.BytesIO(self._location.read_bytes(self._table)))
+        """A row a caption, just as pandas reads the file; a damaged one is a `FileFormatError` (a `ValueError`)."""
+        return published_table(self._location, self._table, "the captions", CAPTION_COLUMNS)
 
     def __len__(self) -> int:
         return len(self.metadata)

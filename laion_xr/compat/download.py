@@ -35,7 +35,7 @@ __all__ = [
     "request_stimulus_access",
 ]
 
-Names = str | Iterable[str] | None
+Names = str | int | Iterable[str | int] | None
 Folder = str | os.PathLike[str] | None
 
 _TASK = "images"
@@ -235,7 +235,7 @@ def request_stimulus_access(server_url: str | None = None) -> None:
 
 
 def _values(given: Names) -> list[str] | None:
-    return None if given is None else [given] if isinstance(given, str) else [str(value) for value in given]
+    return None if given is None else [str(given)] if isinstance(given, (str, int)) else [str(value) for value in given]
 
 
 def _jobs(n_jobs: Any) -> int:

@@ -4,6 +4,7 @@ from laion_xr.errors import (
     DataDirNotSetError,
     DataNotDownloadedError,
     LicenseNotAcceptedError,
+    SelectionError,
     StimuliNotDownloadedError,
     SubjectNotFoundError,
 )
@@ -15,6 +16,10 @@ __all__ = [
     "StimuliNotDownloadedError",
     "SubjectNotFoundError",
 ]
+
+
+class ArgumentTypeError(SelectionError, TypeError):
+    """An argument of a type that means nothing here: a `TypeError`, and a `ValueError` as any other wrong argument."""
 
 
 class SubjectNameTypeError(SubjectNotFoundError, TypeError):

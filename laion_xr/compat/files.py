@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ import xarray as xr
 from laion_xr import layout, schema
 from laion_xr.access.configuration import store_dir
 from laion_xr.catalog import SubjectCatalog, scan_subject
+from laion_xr.compat.tables import published_table
 from laion_xr.dataset import subject_dataset
 from laion_xr.errors import DataNotDownloadedError, LaionXRError, SelectionError
 from laion_xr.location import FileEntry, Location
@@ -63,7 +63,7 @@ class SubjectFiles:
         DataNotDownloadedError
             Its file is not there; another mask never stands in.
         """
-        if source not in MASKS:
+        if source not in list(MASKS):
             raise SelectionError(f"source must be 'anatomical' or 'rsquare', found {source!r}.")
         catalog = self.catalog() if catalog is None else catalog
         entry = catalog.maps.get(MASKS[source])
@@ -165,12 +165,6 @@ class SubjectFiles:
         return volume[np.unravel_index(axis.ids, axis.grid)].astype(np.float32)
 
     def trials(self, session: str) -> pd.DataFrame:
-        """Return the trial table of a session just as pandas reads it.
-
-        Raises
-        ------
-        DataNotDownloadedError
-            It is not there.
-        """
+        """Return the trial table of a session just as pandas reads it; raises as `published_table`."""
         path = layout.session_path(self.subject, session, "trials")
-        return pd.read_csv(io.BytesIO(self.location.read_bytes(path)), sep="\t")
+        return published_table(self.location, path, "the trials", sep="\t")

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from laion_xr import layout
+from laion_xr.compat.arguments import Sessions, listed
 from laion_xr.compat.config import get_data_dir
+from laion_xr.compat.errors import SubjectNameTypeError
 from laion_xr.compat.regions import Query
 from laion_xr.compat.subject import Subject, load_subject
 from laion_xr.errors import DataNotDownloadedError, UnknownLabelError, did_you_mean
@@ -29,6 +31,8 @@ def load_subjects(subjects: str | Iterable[str]) -> Group:
 
     Raises
     ------
+    TypeError
+        Neither a name nor a list; it is a `SubjectNotFoundError` too, as in `load_subject`.
     DataNotDownloadedError
         There is nothing of a subject.
 
@@ -37,7 +41,12 @@ def load_subjects(subjects: str | Iterable[str]) -> Group:
     >>> group = load_subjects(["sub-01", "sub-03"])  # doctest: +SKIP
     >>> {name: sub.get_n_voxels() for name, sub in group}  # doctest: +SKIP
     """
-    names = [subjects] if isinstance(subjects, str) else list(subjects)
+    names = [subjects] if isinstance(subjects, str) else listed(subjects)
+    if names is None:
+        raise SubjectNameTypeError(
+            f"subjects is 'all', a name such as 'sub-03', or a list of them: found {subjects!r}, a "
+            f"{type(subjects).__name__}."
+        )
     if names == ["all"]:
         root = Location.of(get_data_dir())
         names = [name for name in root.folders(layout.BETAS_DIR) if layout.is_subject(name)]
@@ -79,7 +88,7 @@ class Group:
 
     def get_shared_betas(
         self,
-        session: str,
+        session: Sessions,
         roi: Query | None = None,
         mask: npt.NDArray[Any] | None = None,
         nc_threshold: float | None = None,
@@ -101,9 +110,11 @@ class Group:
         dict
             Name -> `(trial, voxel)` float32.
         """
+        several = listed(session)  # a generator would be empty for the second subject
+        asked = session if several is None else several
         return {
             name: subject.get_betas(
-                session,
+                asked,
                 roi=roi,
                 mask=mask,
                 nc_threshold=nc_threshold,
@@ -116,7 +127,7 @@ class Group:
 
     def get_shared_stimulus_metadata(self) -> pd.DataFrame:
         """Return the stimulus metadata of the shared images, a row an image."""
-        table = self[0].get_stimulus_metadata()
+        table = self[0]._tables.with_columns("unique_or_shared")
         return table[table["unique_or_shared"] == "shared"].reset_index(drop=True)
 
     def get_shared_images(self, format: str = "pil") -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from laion_xr.compat.arguments import stimulus_kind
 from laion_xr.compat.stimuli import StimulusTables
 from laion_xr.errors import SelectionError
 
@@ -46,10 +47,10 @@ class SubjectPictures:
         ValueError
             Another format, or other stimuli.
         """
-        if stimuli not in (None, "shared", "unique"):
-            raise SelectionError(f"stimuli must be 'shared', 'unique' or None, found {stimuli!r}.")
-        table = self._tables.metadata
-        rows = np.arange(len(table)) if stimuli is None else np.flatnonzero(table["unique_or_shared"] == stimuli)
+        if (kind := stimulus_kind(stimuli)) is None:
+            rows = np.arange(len(self._tables.metadata))
+        else:
+            rows = np.flatnonzero(self._tables.with_columns("unique_or_shared")["unique_or_shared"] == kind)
         return pictures(self._tables, rows.tolist(), format)
 
     def get_image(self, idx: int) -> Any:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from laion_xr import layout
 from laion_xr.access.selection import entities
+from laion_xr.compat.arguments import Session, one_session
 from laion_xr.compat.files import SubjectFiles
+from laion_xr.compat.tables import published_table
 from laion_xr.errors import DataNotDownloadedError, SelectionError
 from laion_xr.location import FileEntry
 from laion_xr.readers.nifti import NiftiReader
@@ -23,13 +23,13 @@ class SubjectRaw:
 
     _files: SubjectFiles
 
-    def has_raw(self, session: str | None = None) -> bool:
+    def has_raw(self, session: Session | None = None) -> bool:
         """Whether raw files of a session are there, or of any session for None."""
         subject = self._files.subject
-        folder = subject if session is None else f"{subject}/{layout.session_name(session)}"
+        folder = subject if session is None else f"{subject}/{one_session(session)}"
         return bool(self._files.location.files(folder))
 
-    def get_events(self, session: str, run: Names = None) -> pd.DataFrame:
+    def get_events(self, session: Session, run: Names = None) -> pd.DataFrame:
         """Return the raw events of a session's runs of images, a row an event.
 
         Parameters
@@ -47,15 +47,17 @@ class SubjectRaw:
         ------
         DataNotDownloadedError
             There are none.
+        FileFormatError
+            One is damaged (a `ValueError`).
         """
         tables = []
         for file in self._raw(session, "events", run=run):
-            table = pd.read_csv(io.BytesIO(self._files.location.read_bytes(file)), sep="\t")
+            table = published_table(self._files.location, file, "the events", sep="\t")
             tables.append(table.assign(run=entities(file.path).get("run", "")))
         return pd.concat(tables, ignore_index=True)
 
     def get_raw_bold(
-        self, session: str, run: Names, echo: Names = "1", part: str = "mag", mask_source: str = "anatomical"
+        self, session: Session, run: Names, echo: Names = "1", part: str = "mag", mask_source: str = "anatomical"
     ) -> npt.NDArray[np.float32]:
         """Return the raw images of a run within the brain mask, `(volume, voxel)` float32.
 
@@ -76,7 +78,7 @@ class SubjectRaw:
         return self._masked(self._one(session, "bold", run=run, echo=echo, part=part), mask_source)
 
     def get_sbref(
-        self, session: str, run: Names, echo: Names = "1", mask_source: str = "anatomical"
+        self, session: Session, run: Names, echo: Names = "1", mask_source: str = "anatomical"
     ) -> npt.NDArray[np.float32]:
         """Return the single-band reference of a run within the brain mask, `(voxel,)`; as `get_raw_bold`."""
         found: npt.NDArray[np.float32] = self._masked(self._one(session, "sbref", run=run, echo=echo), mask_source)[0]
@@ -87,7 +89,7 @@ class SubjectRaw:
         reader = NiftiReader(self._files.location, file, axis.grid, None)
         return np.asarray(reader.read(slice(0, reader.shape[0]), axis.ids.astype(np.int64)), dtype=np.float32)
 
-    def _one(self, session: str, suffix: str, **names: Names) -> FileEntry:
+    def _one(self, session: Session, suffix: str, **names: Names) -> FileEntry:
         found = self._raw(session, suffix, **names)
         if len(found) > 1:
             raise SelectionError(
@@ -95,9 +97,9 @@ class SubjectRaw:
             )
         return found[0]
 
-    def _raw(self, session: str, suffix: str, **names: Names) -> list[FileEntry]:
+    def _raw(self, session: Session, suffix: str, **names: Names) -> list[FileEntry]:
         """Return the raw files of the images of a session, run by run."""
-        name = layout.session_name(session)
+        name = one_session(session)
         folder = f"{self._files.subject}/{name}/func"
         wanted = {"task": "images"} | {key: str(value) for key, value in names.items() if value is not None}
         ends = (".tsv",) if suffix == "events" else tuple(layout.NIFTI_ENDINGS)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from laion_xr.catalog import SubjectCatalog
+from laion_xr.compat.arguments import listed
+from laion_xr.compat.errors import ArgumentTypeError
 from laion_xr.compat.files import Mask
 from laion_xr.errors import DataNotDownloadedError, SelectionError, UnknownLabelError, closest
 from laion_xr.masks import VoxelAxis, read_rois
@@ -28,6 +31,17 @@ def rois_by_category(catalog: SubjectCatalog) -> dict[str, list[str]]:
     return {category: sorted(names) for category, names in sorted(catalog.categories.items())}
 
 
+def queried(query: Any) -> list[str]:
+    """Return a query as a list of names; raises `ArgumentTypeError` for anything but text and lists of it."""
+    names = [query] if isinstance(query, str) else listed(query)
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise ArgumentTypeError(
+            f"ROIs are named: the name of an ROI or of a category, 'all', or a list of these; found {short(query)}. "
+            "The voxels themselves are given by mask=."
+        )
+    return names
+
+
 def resolve(catalog: SubjectCatalog, query: Query) -> list[str]:
     """Return the ROIs that a query names, each once, in the order of the query.
 
@@ -42,11 +56,13 @@ def resolve(catalog: SubjectCatalog, query: Query) -> list[str]:
     ------
     UnknownLabelError
         A name that is none of these (a `ValueError`); the message lists all there are.
+    ArgumentTypeError
+        Not names.
     """
     categories = rois_by_category(catalog)
     every = sorted({roi for rois in categories.values() for roi in rois})
     found: list[str] = []
-    for item in [query] if isinstance(query, str) else query:
+    for item in queried(query):
         if item == "all":
             found += every
         elif item in categories:
@@ -77,7 +93,7 @@ def roi_mask(catalog: SubjectCatalog, query: Query, axis: VoxelAxis) -> Mask:
 
     Set algebra (`"V1v | V1d"`) is understood too; raises as `resolve`.
     """
-    items = [query] if isinstance(query, str) else list(query)
+    items = queried(query)
     known = {*catalog.categories, *(roi for _, roi in catalog.rois), "all"}
     if any(_OPERATORS & set(item) and item not in known for item in items):
         members = membership(read_rois(catalog, axis.grid), axis.ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,8 @@ import pandas as pd
 
 from laion_xr.catalog import stimulus_files
 from laion_xr.compat.config import get_data_dir
-from laion_xr.errors import SelectionError, UnknownLabelError
+from laion_xr.compat.tables import published_table, with_columns
+from laion_xr.errors import FileFormatError, UnknownLabelError
 from laion_xr.location import Location
 from laion_xr.readers.images import MASKS, opened_array
 from laion_xr.stimuli.table import stimulus_entry
@@ -21,6 +21,8 @@ from laion_xr.stimuli.table import stimulus_entry
 __all__ = ["Segmentations"]
 
 Pixels = npt.NDArray[np.uint8]
+
+_COLUMNS = ("mask_row", "image_name", "noun", "instance_id")
 
 
 class Segmentations:
@@ -59,8 +61,8 @@ class Segmentations:
 
     @cached_property
     def metadata(self) -> pd.DataFrame:
-        """A row a mask, just as pandas reads the file."""
-        return pd.read_csv(io.BytesIO(self._location.read_bytes(self._table)))
+        """A row a mask, just as pandas reads the file; a damaged one is a `FileFormatError` (a `ValueError`)."""
+        return published_table(self._location, self._table, "the segmentations", _COLUMNS)
 
     def __len__(self) -> int:
         return len(self.metadata)
@@ -99,7 +101,13 @@ class Segmentations:
                 f"No mask of {noun!r}, instance {instance}, in the image {image_name!r}; its nouns: "
                 f"{', '.join(map(str, rows['noun'].unique()))}."
             )
-        return self[int(match["mask_row"].iloc[0])]
+        row = match["mask_row"].iloc[0]
+        if not float(pd.to_numeric(row, errors="coerce")).is_integer():
+            raise FileFormatError(
+                f"{self._location.show(self._table.path)} has a mask_row that is not a whole number, {row!r}, for "
+                f"{noun!r} in {image_name!r}; download it again."
+            )
+        return self[int(row)]
 
     def for_image(self, image_name: str) -> pd.DataFrame:
         """Return the rows of an image's masks; no row for an image without any."""
@@ -117,7 +125,8 @@ class Segmentations:
         """
         rows = self._of(image_name)
         if localized_only:
-            rows = rows[rows["localized"] == 1]
+            name = self._location.show(self._table.path)
+            rows = rows[with_columns(rows, ["localized"], name, "the segmentations")["localized"] == 1]
         return [str(noun) for noun in rows["noun"].unique()]
 
     def has_image(self, image_name: str) -> bool:
@@ -130,8 +139,6 @@ class Segmentations:
 
     @cached_property
     def _rows(self) -> dict[str, npt.NDArray[np.intp]]:
-        if "image_name" not in self.metadata:
-            raise SelectionError(f"{self._location.show(self._table.path)} has no column 'image_name'.")
         groups = self.metadata.groupby("image_name", sort=False).indices
         first = {str(name): np.asarray(at, dtype=np.intp) for name, at in groups.items()}
         return dict(sorted(first.items(), key=lambda item: int(item[1][0])))

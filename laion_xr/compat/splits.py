@@ -7,8 +7,10 @@ published loader, the cache, one download.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ import pandas as pd
 
 from laion_xr.access.splits import FAMILIES, OOD, POOLS, find_split, parse_split
 from laion_xr.analysis.splits_pools import OOD_TYPES, known_ood_types, ood_type
-from laion_xr.errors import SelectionError, unknown_label
+from laion_xr.compat.arguments import listed
+from laion_xr.errors import SelectionError, describe_names, unknown_label
 
 __all__ = [
     "Split",
@@ -176,12 +179,44 @@ def get_split_masks(
     name, pool, variant_id, ood_types
         See `get_train_test_ids`.
 
+    Raises
+    ------
+    SelectionError
+        `trials` is neither (a `ValueError`): a table without the column, an array of two dimensions, a dict.
+    ValueError
+        As `get_train_test_ids`.
+
     Examples
     --------
     >>> train, test = get_split_masks(sub.metadata, "tau", pool="shared")  # doctest: +SKIP
     """
     sides = get_train_test_ids(name, pool, variant_id, ood_types)
-    labels = trials["label"] if isinstance(trials, pd.DataFrame) and "label" in trials else trials
-    series = pd.Series(np.asarray(labels, dtype=object).ravel())
+    series = pd.Series(_labels(trials), dtype=object)
     train, test = (series.isin(images).to_numpy(dtype=bool) for images in sides)
     return train, test
+
+
+def _labels(trials: Any) -> list[Any]:
+    """Return the label of each trial; None or NaN where it has none."""
+    given = trials
+    if isinstance(trials, pd.DataFrame):
+        if "label" not in trials:
+            raise SelectionError(
+                "Expected a table of trials with a column 'label' (the images' file names), found the columns "
+                f"{describe_names(trials.columns)}; of another column give that alone, as in trials['image_name']."
+            )
+        given = trials["label"]
+    # a set has no order that trials could be in
+    labels = None if isinstance(given, (set, frozenset)) else listed(given)
+    wrong = [] if labels is None else [label for label in labels if not isinstance(label, str) and not _missing(label)]
+    if labels is None or wrong:
+        raise SelectionError(
+            "Expected a table with a column 'label', or one image name a trial (a Series, an array of one dimension, a "
+            f"list): found {short(wrong[0]) if wrong else short(given)}, a "
+            f"{type(wrong[0] if wrong else given).__name__}."
+        )
+    return labels
+
+
+def _missing(label: Any) -> bool:
+    return label is None or label is pd.NA or (isinstance(label, float) and math.isnan(label))

@@ -18,6 +18,7 @@ from laion_xr.compat.captions import Captions
 from laion_xr.compat.config import get_data_dir
 from laion_xr.compat.embeddings import AVAILABLE_MODELS, Embeddings
 from laion_xr.compat.segmentations import Segmentations
+from laion_xr.compat.tables import published_table, with_columns
 from laion_xr.errors import StimuliNotDownloadedError, UnknownLabelError, closest
 from laion_xr.location import Location
 from laion_xr.readers.images import ImageRow, read_encoded
@@ -65,9 +66,16 @@ class StimulusTables:
         ------
         StimuliNotDownloadedError
             They are not there.
+        FileFormatError
+            They are damaged, or do not name the images (a `ValueError`).
         """
         entry = stimulus_entry(self.location, stimulus_files(self.location), "metadata")
-        return pd.read_csv(io.BytesIO(self.location.read_bytes(entry)))
+        return published_table(self.location, entry, "the stimulus metadata", ["image_name"])
+
+    def with_columns(self, *columns: str) -> pd.DataFrame:
+        """Return the stimulus metadata, which have these columns; raises as `metadata`."""
+        name = self.location.show(layout.stimulus_path("metadata"))
+        return with_columns(self.metadata, columns, name, "the stimulus metadata")
 
     @cached_property
     def rows(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from laion_xr import layout
 from laion_xr.compat.anatomy import SubjectAnatomy
+from laion_xr.compat.arguments import stimulus_kind
 from laion_xr.compat.config import get_data_dir
 from laion_xr.compat.errors import SubjectNameTypeError
 from laion_xr.compat.files import SubjectFiles
@@ -23,7 +24,7 @@ from laion_xr.compat.trialwise import (
     TrialSegmentations,
     trial_table,
 )
-from laion_xr.errors import DataNotDownloadedError, SelectionError, SubjectNotFoundError
+from laion_xr.errors import DataNotDownloadedError, SubjectNotFoundError
 from laion_xr.location import Location
 
 __all__ = ["Subject", "load_subject"]
@@ -84,13 +85,18 @@ class Subject(SubjectAnatomy, SubjectRaw, SubjectPictures):
     Parameters
     ----------
     subject_id
-        `"sub-03"`.
+        `"sub-03"`, or `"03"`.
     data_dir
         The data folder.
+
+    Raises
+    ------
+    TypeError, SubjectNotFoundError
+        As `load_subject`.
     """
 
     def __init__(self, subject_id: str, data_dir: str | os.PathLike[str] | Location) -> None:
-        self._files = SubjectFiles(Location.of(data_dir), subject_id)
+        self._files = SubjectFiles(Location.of(data_dir), resolve_subject_id(subject_id))
         self._tables = StimulusTables(self._files.location)
 
     def __repr__(self) -> str:
@@ -109,12 +115,11 @@ class Subject(SubjectAnatomy, SubjectRaw, SubjectPictures):
         StimuliNotDownloadedError
             The metadata are not there.
         ValueError
-            Not one of these.
+            Not one of these, or the metadata are damaged.
         """
-        if stimuli not in (None, "shared", "unique"):
-            raise SelectionError(f"stimuli must be 'shared', 'unique' or None, found {stimuli!r}.")
-        table = self._tables.metadata
-        return len(table) if stimuli is None else int((table["unique_or_shared"] == stimuli).sum())
+        if (kind := stimulus_kind(stimuli)) is None:
+            return len(self._tables.metadata)
+        return int((self._tables.with_columns("unique_or_shared")["unique_or_shared"] == kind).sum())
 
     def has_stimuli(self) -> bool:
         """Whether the stimulus metadata and the (gated) images are there."""
@@ -133,8 +138,11 @@ class Subject(SubjectAnatomy, SubjectRaw, SubjectPictures):
             The stimulus metadata are not there.
         DataNotDownloadedError
             The trial table of a session is not there.
+        FileFormatError
+            A table is damaged (a `ValueError`).
         """
-        return trial_table({name: self._files.trials(name) for name in self.get_sessions()}, self._tables.metadata)
+        stimuli = self._tables.with_columns("unique_or_shared", "dataset")
+        return trial_table({name: self._files.trials(name) for name in self.get_sessions()}, stimuli)
 
     @property
     def images(self) -> TrialImages:

@@ -18,6 +18,7 @@ import xarray as xr
 from nibabel.gifti.gifti import GiftiDataArray, GiftiImage
 from nibabel.spatialimages import SpatialImage
 
+from laion_xr.compat.arguments import Session, one_session
 from laion_xr.compat.arrays import SubjectArrays
 from laion_xr.errors import DataNotDownloadedError, SelectionError, did_you_mean
 from laion_xr.schema import VOXEL
@@ -50,7 +51,7 @@ def to_template(
     interpolation: str = "linear",
     output_dir: str | os.PathLike[str] | None = None,
     desc: str | None = None,
-    session: str | None = None,
+    session: Session | None = None,
     mask_source: str = "anatomical",
 ) -> Any:
     """Bring values on the voxel axis to a template.
@@ -145,7 +146,7 @@ def surface_to_template(
     fsaverage_density: str = "fsaverage5",
     output_dir: str | os.PathLike[str] | None = None,
     desc: str | None = None,
-    session: str | None = None,
+    session: Session | None = None,
 ) -> Any:
     """Bring values at the subject's vertices to fsaverage.
 
@@ -255,10 +256,10 @@ def _write(
     hemi: str | None,
     density: str,
     desc: str | None,
-    session: str | None,
+    session: Session | None,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    start = subject + (f"_ses-{session.removeprefix('ses-')}" if session else "") + f"_space-{target}"
+    start = subject + ("" if session is None else f"_{one_session(session)}") + f"_space-{target}"
     end = (f"_desc-{desc}" if desc else "") + "_statmap"
     if isinstance(result, nib.Nifti1Image):
         nib.save(result, folder / f"{start}{end}.nii.gz")

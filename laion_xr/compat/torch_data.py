@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from laion_xr.compat.arguments import Session, one_session
 from laion_xr.compat.regions import Query
-from laion_xr.compat.trialwise import SubjectTrials
+from laion_xr.compat.trialwise import SubjectTrials, session_trials
 from laion_xr.errors import TrialTableError, missing_extra
 
 try:
@@ -52,19 +53,20 @@ class LaionFMRIDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def __init__(
         self,
         subject: SubjectBetas,
-        session: str,
+        session: Session,
         roi: Query | None = None,
         mask: npt.NDArray[Any] | None = None,
         nc_threshold: float | None = None,
         image_transform: Callable[[torch.Tensor], Any] | None = None,
         mask_source: str = "anatomical",
     ) -> None:
-        self._subject, self._session, self._transform = subject, session, image_transform
-        self._betas = subject.get_betas(session, roi=roi, mask=mask, nc_threshold=nc_threshold, mask_source=mask_source)
-        table = subject.metadata[subject.metadata["session"] == session]
+        name = one_session(session)
+        self._subject, self._session, self._transform = subject, name, image_transform
+        self._betas = subject.get_betas(name, roi=roi, mask=mask, nc_threshold=nc_threshold, mask_source=mask_source)
+        table = session_trials(subject, name)
         if len(table) != len(self._betas):
             raise TrialTableError(
-                f"{subject.subject_id} {session} has {len(self._betas)} trials of betas and {len(table)} in its table."
+                f"{subject.subject_id} {name} has {len(self._betas)} trials of betas and {len(table)} in its table."
             )
         self._names = [str(name) for name in table["image_name"]]
         self._repeats = table.groupby("image_name").cumcount().tolist()

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from laion_xr.compat.arguments import Session, one_session
 from laion_xr.compat.captions import Captions
 from laion_xr.compat.files import SubjectFiles
 from laion_xr.compat.segmentations import Segmentations
 from laion_xr.compat.stimuli import StimulusTables, present_embeddings
-from laion_xr.errors import FileFormatError
+from laion_xr.errors import DataNotDownloadedError, FileFormatError
 
 _COLUMNS = ("session", "session_trial", "image_name", "stim_idx", "unique_or_shared", "dataset")
 
@@ -71,6 +72,26 @@ class SubjectTrials(Protocol):
         """A row a trial."""
 
 
+def session_trials(subject: SubjectTrials, session: Session) -> pd.DataFrame:
+    """Return the rows of `metadata` of a session, by any of its names.
+
+    Raises
+    ------
+    DataNotDownloadedError
+        It is not there, or was not when `metadata` was made.
+    SelectionError
+        What is given is not one session (a `ValueError`).
+    """
+    name = one_session(session)
+    table = subject.metadata
+    rows = table[table["session"] == name]
+    if rows.empty and len(subject._files.trials(name)):  # raises where the session is not there
+        raise DataNotDownloadedError(
+            f"{name} was not there when the metadata of {subject._files.subject} were made: load the subject anew."
+        )
+    return rows
+
+
 class Trialwise:
     """Looks up the image of a trial.
 
@@ -86,9 +107,9 @@ class Trialwise:
     def _name(self, trial_idx: int) -> str:
         return str(self._subject.metadata["image_name"].iloc[int(trial_idx)])
 
-    def _names(self, session: str | None) -> Texts:
-        table = self._subject.metadata
-        return [str(n) for n in (table if session is None else table[table["session"] == session])["image_name"]]
+    def _names(self, session: Session | None) -> Texts:
+        table = self._subject.metadata if session is None else session_trials(self._subject, session)
+        return [str(name) for name in table["image_name"]]
 
     def _held(self, name: str, make: Any) -> Any:
         # on the subject, so that a file is listed and a table parsed once
@@ -111,12 +132,12 @@ class TrialImages(Trialwise):
         """Return the image of a trial as a PIL picture: as it was shown, or in the mode of its file."""
         return self._subject._tables.picture(self._name(trial_idx), as_displayed)
 
-    def all(self, session: str | None = None, *, as_displayed: bool = True) -> Iterator[Image.Image]:
+    def all(self, session: Session | None = None, *, as_displayed: bool = True) -> Iterator[Image.Image]:
         """Yield the images in the order of the trials, of one session or all."""
         for name in self._names(session):
             yield self._subject._tables.picture(name, as_displayed)
 
-    def array(self, session: str | None = None) -> npt.NDArray[np.uint8]:
+    def array(self, session: Session | None = None) -> npt.NDArray[np.uint8]:
         """Return the images as they were shown, `(trial, y, x, rgb)` uint8; one that repeats is decoded once."""
         names = self._names(session)
         if not names:
@@ -148,7 +169,7 @@ class TrialEmbeddings(Trialwise):
         """Return the embedding of a trial's image, `(feature,)`."""
         return np.asarray(self._held("embeddings", present_embeddings).get(model, self._name(trial_idx)))
 
-    def all(self, model: str, session: str | None = None) -> npt.NDArray[np.float16]:
+    def all(self, model: str, session: Session | None = None) -> npt.NDArray[np.float16]:
         """Return the embeddings in the order of the trials, `(trial, feature)`, of one session or all."""
         return np.asarray(self._held("embeddings", present_embeddings).get(model, self._names(session)))
 

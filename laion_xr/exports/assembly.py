@@ -104,12 +104,13 @@ def from_assembly(assembly: xr.DataArray) -> xr.Dataset:
     Raises
     ------
     SelectionError
-        Other dims, or an array without stimulus or voxel ids.
+        No array, other dims, or an array without stimulus or voxel ids.
 
     Examples
     --------
     >>> from_assembly(xr.open_dataarray("assembly.nc"))  # doctest: +SKIP
     """
+    _check_array(assembly)
     if set(assembly.dims) != {PRESENTATION, NEUROID}:
         raise SelectionError(f"Expected an assembly with the dims presentation and neuroid, found {assembly.dims}.")
     # of a MultiIndex the levels stay, and what bound them goes
@@ -133,6 +134,18 @@ def from_assembly(assembly: xr.DataArray) -> xr.Dataset:
     of_array = {name: value for name, value in array.attrs.items() if name in OF_ARRAY}
     ds = xr.Dataset({"betas": lazy_variable((row, VOXEL), array.data, of_array)}, attrs=attrs)
     return labelled(ds, coords)
+
+
+def _check_array(assembly: Any) -> None:
+    if isinstance(assembly, xr.Dataset):
+        raise SelectionError(
+            "Expected an assembly, an array as to_assembly returns it, found a Dataset: give one of its variables, "
+            f"{describe_names(assembly.data_vars)}."
+        )
+    if not isinstance(assembly, xr.DataArray):
+        raise SelectionError(
+            f"Expected an assembly, an array as to_assembly returns it, found {type(assembly).__name__}."
+        )
 
 
 def labelled(ds: xr.Dataset, coords: dict[str, Any]) -> xr.Dataset:

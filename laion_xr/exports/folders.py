@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from laion_xr.errors import FileAccessError, FileFormatError, SelectionError
+from laion_xr.analysis.nifti import made_folder
+from laion_xr.errors import FileFormatError, SelectionError
 
 DESCRIPTION = "dataset.json"
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -32,21 +33,16 @@ def new_folder(folder: str | os.PathLike[str], kind: str, overwrite: bool) -> It
     Raises
     ------
     SelectionError
-        The folder is there, and may not be replaced; or it is an address.
+        The folder is there, and may not be replaced; a file is above it; or it is an address, or no path.
+    FileAccessError
+        It may not be written.
     """
-    if "://" in os.fspath(folder):
-        raise SelectionError(
-            f"Expected a folder of this machine, found {os.fspath(folder)!r}: write it, then upload it."
-        )
-    final = Path(folder).absolute()
+    final = checked_folder(folder).absolute()
     check_place(final, kind, overwrite)
     partial = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     replaced = final.with_name(f"{partial.name}.replaced")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-    except PermissionError as error:
-        raise FileAccessError(f"{final.parent} may not be written: give another folder.") from error
+    made_folder(final.parent)
+    made_folder(partial)
     try:
         yield partial
         check_place(final, kind, overwrite)  # another may have written meanwhile
@@ -59,6 +55,23 @@ def new_folder(folder: str | os.PathLike[str], kind: str, overwrite: bool) -> It
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def checked_folder(folder: Any) -> Path:
+    """Return the path of a folder of this machine.
+
+    Raises
+    ------
+    SelectionError
+        It is no path, or an address.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or isinstance(os.fspath(folder), bytes):
+        raise SelectionError(f"folder is text or a path, found {type(folder).__name__}.")
+    if "://" in os.fspath(folder):
+        raise SelectionError(
+            f"Expected a folder of this machine, found {os.fspath(folder)!r}: write it, then upload it."
+        )
+    return Path(folder)
 
 
 def check_place(final: Path, kind: str, overwrite: bool) -> None:

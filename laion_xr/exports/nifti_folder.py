@@ -14,9 +14,10 @@ import pandas as pd
 import xarray as xr
 
 from laion_xr._version import __version__
+from laion_xr.analysis.nifti import checked_fill
 from laion_xr.analysis.repeats import average_repeats
 from laion_xr.analysis.streaming import betas_variable
-from laion_xr.analysis.volumes import geometry, to_nifti
+from laion_xr.analysis.volumes import geometry, placed_voxels, to_nifti
 from laion_xr.errors import SelectionError
 from laion_xr.exports.attributes import attributes_of, plain, without_local_root
 from laion_xr.exports.folders import file_names, new_folder, write_description
@@ -55,9 +56,9 @@ def to_nifti_folder(
     by
         Coordinate on `trial` whose labels are averaged over (`average_repeats`).
     average
-        False: a file a trial.
+        False: a file a trial; then leave out `by`.
     fill
-        Value outside the voxels.
+        Value outside the voxels; the types are those of `to_nifti`.
     workers
         Threads that compress; by default one a core, up to 4.
     overwrite
@@ -72,15 +73,20 @@ def to_nifti_folder(
     Raises
     ------
     SelectionError
-        No betas, other dims, no voxels or no trials, voxels of several subjects, or a folder that is there.
+        No betas, other dims, no voxels or no trials, voxels of several subjects, or a folder that is there; a number
+        of threads or a `fill` that is none; `by` a label where nothing is averaged.
+    FileAccessError
+        The folder may not be written.
 
     Examples
     --------
     >>> ds.laion.zscore().laion.to_nifti_folder("stimuli", overwrite=True)  # doctest: +SKIP
     """
+    outside, threads = checked_fill(fill), _checked_workers(workers)
     betas, row = _rows(obj, by, average)
     _check(betas)
     grid, affine = geometry(obj)
+    placed_voxels(betas, grid)
     index = _index(betas, row)
     ids = betas[VOXEL].values
     where = {"grid_shape": list(grid), "affine": affine.ravel().tolist()}
@@ -89,9 +95,9 @@ def to_nifti_folder(
 
         def write(task: tuple[int, AnyArray]) -> None:
             number, values = task
-            to_nifti(place, values, partial / index["file"].iloc[number], fill=fill)
+            to_nifti(place, values, partial / index["file"].iloc[number], fill=outside)
 
-        with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             for numbers, values in _blocks(betas.data, partial / "betas.npy"):
                 for _ in pool.map(write, zip(numbers, values, strict=True)):
                     pass
@@ -102,7 +108,21 @@ def to_nifti_folder(
     return Path(folder)
 
 
+def _checked_workers(workers: Any) -> int:
+    if workers is None:
+        return min(4, os.cpu_count() or 1)
+    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
+        raise SelectionError(f"workers is a number of threads, 1 or more, or None; found {workers!r}.")
+    return int(workers)
+
+
 def _rows(obj: xr.Dataset | xr.DataArray, by: str, average: bool) -> tuple[xr.DataArray, str]:
+    if not isinstance(by, str):
+        raise SelectionError(f"by is the name of a coordinate on 'trial', found {by!r}.")
+    if not average and by not in (STIMULUS, TRIAL):
+        raise SelectionError(
+            f"average=False writes a file a trial, and by={by!r} says what to average over: leave out one of them."
+        )
     betas = betas_variable(obj, "to_nifti_folder")
     if average and by != TRIAL and TRIAL in betas.dims:
         if not betas.size:

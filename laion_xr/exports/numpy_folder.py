@@ -14,7 +14,14 @@ from laion_xr._version import __version__
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.exports.assembly import labelled
 from laion_xr.exports.attributes import attributes_of, plain, without_local_root
-from laion_xr.exports.folders import DESCRIPTION, file_names, new_folder, read_description, write_description
+from laion_xr.exports.folders import (
+    DESCRIPTION,
+    checked_folder,
+    file_names,
+    new_folder,
+    read_description,
+    write_description,
+)
 from laion_xr.exports.npy import NpyFile, fill, lazy_npy, storable
 from laion_xr.lazy.variable import lazy_variable
 
@@ -108,7 +115,7 @@ def read_numpy(folder: str | os.PathLike[str], *, verify: bool = False) -> xr.Da
     Raises
     ------
     FileFormatError
-        No such folder, a file that is missing, or one that does not hold what the JSON says.
+        No folder of this kind, a file that is missing, or one that does not hold what the JSON says.
     CorruptFileError
         With `verify`: a file whose checksum differs.
 
@@ -116,7 +123,7 @@ def read_numpy(folder: str | os.PathLike[str], *, verify: bool = False) -> xr.Da
     --------
     >>> read_numpy("ffa1").sel(session="ses-01").betas  # doctest: +SKIP
     """
-    place = Path(folder)
+    place = checked_folder(folder)
     content = read_description(place, KIND)
     if content.get("version") != VERSION:
         raise FileFormatError(

@@ -25,8 +25,9 @@ def to_rsatoolbox(obj: xr.Dataset | xr.DataArray) -> Dataset:
     ----------
     obj
         A Dataset with `betas`, or betas: (trial, voxel), or (stimulus, voxel) where repeats are averaged. Of one
-        subject or several (`shared`). Select first: all of it is in memory. `zscore` and `average_repeats` before, and
-        `drop_nonfinite`, as rsatoolbox gives NaN for patterns with a NaN.
+        subject or several (`shared`). Select first: all of it is in memory. rsatoolbox gives NaN for patterns with a
+        NaN: drop such voxels while there are trials, in the order `zscore` (NaN where a voxel is constant),
+        `drop_nonfinite`, `average_repeats`.
 
     Returns
     -------
@@ -44,7 +45,8 @@ def to_rsatoolbox(obj: xr.Dataset | xr.DataArray) -> Dataset:
 
     Examples
     --------
-    >>> data = ds.sel(roi="FFA1").laion.average_repeats().laion.to_rsatoolbox()  # doctest: +SKIP
+    >>> complete = ds.sel(roi="FFA1").laion.zscore().laion.drop_nonfinite()  # doctest: +SKIP
+    >>> data = complete.laion.average_repeats().laion.to_rsatoolbox()  # doctest: +SKIP
     >>> rsatoolbox.rdm.calc_rdm(data, method="correlation", descriptor="stimulus")  # doctest: +SKIP
     """
     try:

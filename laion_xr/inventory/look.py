@@ -81,7 +81,7 @@ def _subject(catalog: SubjectCatalog, metadata: pd.DataFrame | None, rois: bool)
         axis = _try(problems, lambda: voxel_axis(catalog, source))
     sessions = _sessions(catalog, metadata, problems)
     ceiling = next((name for name in CEILINGS if f"noise_ceiling_{name}" in catalog.maps), None)
-    regions = [RoiReport(roi, category, None, None) for category, roi in catalog.rois]
+    regions = [RoiReport(roi, category, None, None) for category, roi in _roi_names(catalog)]
     if axis is not None and rois:
         regions = _rois(catalog, axis, ceiling, problems)
     kinds = ("brain_mask", *layout.SUBJECT_MAPS)
@@ -151,7 +151,7 @@ def _rois(catalog: SubjectCatalog, axis: VoxelAxis, ceiling: str | None, problem
     volumes = list(catalog.rois.items())
     ids = _each(problems, volumes, lambda some: read_rois(replace(catalog, rois=dict(some)), axis.grid))
     found = []
-    for category, roi in catalog.rois:
+    for category, roi in _roi_names(catalog):
         if roi not in ids:
             found.append(RoiReport(roi, category, None, None))
             continue
@@ -161,6 +161,11 @@ def _rois(catalog: SubjectCatalog, axis: VoxelAxis, ceiling: str | None, problem
         median = round(float(np.median(here)), 2) if len(here) else None
         found.append(RoiReport(roi, category, int(inside.sum()), median))
     return found
+
+
+def _roi_names(catalog: SubjectCatalog) -> list[tuple[str, str]]:
+    """Return category and name of each ROI, in the order in which a Dataset lists them."""
+    return [(category, roi) for category, rois in catalog.categories.items() for roi in rois]
 
 
 def _stimuli(files: Mapping[str, FileEntry], metadata: pd.DataFrame | None) -> StimuliReport:

@@ -17,6 +17,7 @@ from xarray.core.indexing import IndexSelResult
 
 from laion_xr.errors import SelectionError
 from laion_xr.labels import MISSING, Labels, MatchContext
+from laion_xr.lazy.roinames import RoiNames
 from laion_xr.lazy.variable import LabelVariable
 
 Ids = npt.NDArray[np.integer]
@@ -48,7 +49,10 @@ class LabelIndex(xr.Index):
 
     @classmethod
     def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> Self:
-        """Make the index of 1-D coordinates that share a dimension; options: `ids`, `categories`, `known` labels."""
+        """Make the index of 1-D coordinates that share a dimension.
+
+        Options: `ids`, `categories`, `subject`, and `known` labels.
+        """
         dims = {variable.dims for variable in variables.values()}
         if len(dims) != 1 or len(next(iter(dims))) != 1:
             raise SelectionError(f"A label index is over coordinates of one dimension; {list(variables)} have {dims}.")
@@ -56,7 +60,7 @@ class LabelIndex(xr.Index):
         size = next(iter(variables.values())).sizes[dim]
         ids = options.get("ids")
         missing = any(MISSING in variable.attrs for variable in variables.values())
-        context = MatchContext(options.get("categories") or {}, no_ceiling=missing)
+        context = MatchContext(options.get("categories") or {}, missing, options.get("subject") or "")
         labels = {str(name): Labels.of(variable.values) for name, variable in variables.items()}
         for name, known in (options.get("known") or {}).items():
             # labels that no position has any more
@@ -66,11 +70,13 @@ class LabelIndex(xr.Index):
 
     def create_variables(self, variables: Mapping[Any, xr.Variable] | None = None) -> dict[Hashable, xr.Variable]:
         """Return the coordinates, with the attributes of those given."""
-        old = variables or {}
-        return {
-            name: LabelVariable((self.dim,), labels.values(), old[name].attrs if name in old else None)
-            for name, labels in self.labels.items()
-        }
+        old, found = variables or {}, dict[Hashable, xr.Variable]()
+        for name, labels in self.labels.items():
+            values: Any = labels.values()
+            if name == "roi":
+                values = RoiNames.of(values, self.context.categories)
+            found[name] = LabelVariable((self.dim,), values, old[name].attrs if name in old else None)
+        return found
 
     def sel(self, labels: dict[Any, Any], method: Any = None, tolerance: Any = None) -> IndexSelResult:
         """Return the positions at which every query holds.
@@ -108,16 +114,24 @@ class LabelIndex(xr.Index):
         return self._pick(pick)
 
     def equals(self, other: xr.Index, *, exclude: frozenset[Hashable] | None = None) -> bool:
-        """Whether the ids are the same, as for the plain index of the dimension."""
+        """Whether the ids are the same, as for the plain index of the dimension, and of the same subject."""
         return (
             isinstance(other, LabelIndex)
             and self.dim == other.dim
             and list(self.labels) == list(other.labels)
+            and not self._is_of_another(other)
             and (self.ids is other.ids or np.array_equal(self.ids, other.ids))
         )
 
     def join(self, other: Self, how: Any = "inner") -> Self:
-        """Return the index of the joined ids; labels from whichever side has them."""
+        """Return the index of the joined ids; labels from whichever side has them.
+
+        Raises
+        ------
+        SelectionError
+            The other is of another subject.
+        """
+        self._check_same_subject(other)
         ours, theirs = pd.Index(self.ids), pd.Index(other.ids)
         ids = ours.join(theirs, how=how)
         here, there = ours.get_indexer(ids), theirs.get_indexer(ids)
@@ -125,13 +139,22 @@ class LabelIndex(xr.Index):
         return self._with(ids.to_numpy(), labels)
 
     def reindex_like(self, other: Self, method: Any = None, tolerance: Any = None) -> dict[Hashable, Any]:
-        """Return the positions of the other index's ids, -1 where they are not here."""
+        """Return the positions of the other index's ids, -1 where they are not here.
+
+        Raises
+        ------
+        SelectionError
+            The other is of another subject.
+        """
+        self._check_same_subject(other)
         return {self.dim: pd.Index(self.ids).get_indexer(pd.Index(other.ids))}
 
     @classmethod
     def concat(cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None) -> Self:
         """Return the index of the pieces one after the other, or at the given positions."""
         first = indexes[0]
+        for index in indexes[1:]:
+            first._check_same_subject(index)
         whole = first._with(
             np.concatenate([index.ids for index in indexes]),
             {name: Labels.concat([index.labels[name] for index in indexes]) for name in first.labels},
@@ -139,6 +162,18 @@ class LabelIndex(xr.Index):
         if positions is None:
             return whole
         return whole._pick(np.argsort(np.concatenate([np.asarray(list(p)) for p in positions]), kind="stable"))
+
+    def _is_of_another(self, other: LabelIndex) -> bool:
+        ours, theirs = self.context.subject, other.context.subject
+        return bool(ours and theirs and ours != theirs)
+
+    def _check_same_subject(self, other: LabelIndex) -> None:
+        if self._is_of_another(other):
+            raise SelectionError(
+                f"Expected {self.dim}s of {self.context.subject}, found those of {other.context.subject}: the same "
+                f"number is another {self.dim} there. Join subjects by image (open_datatree, then "
+                "tree.laion.shared()), or take the .values of one to go by position."
+            )
 
     def rename(self, name_dict: Mapping[Any, Hashable], dims_dict: Mapping[Any, Hashable]) -> Self:
         """Return the index under other names."""

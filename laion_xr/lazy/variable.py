@@ -82,6 +82,30 @@ class LabelVariable(LazyVariable):
         """
         return self.copy(deep=False) if _is_of_sizes(chunks) else super().chunk(chunks, *args, **kwargs)  # type: ignore[return-value]
 
+    def __getitem__(self, key: Any) -> LabelVariable:
+        """Select; of text that is made of a pandas index a single one stays an object, as in an array of objects."""
+        found = super().__getitem__(key)
+        assert isinstance(found, LabelVariable)
+        if found.ndim or found.dtype == self.dtype:
+            return found
+        single = np.empty((), dtype=object)
+        single[()] = found.values.item()
+        return found._replace(data=single)
+
+    def load(self, **kwargs: Any) -> LabelVariable:
+        """Return itself where it is made of a pandas index: that is in memory, and finds ROIs (`RoiNames`)."""
+        found = self if _is_index(self._data) else super().load(**kwargs)
+        assert isinstance(found, LabelVariable)
+        return found
+
+    def to_base_variable(self) -> LabelVariable:
+        """Return a copy: xarray asks for it where it loses the index, and plain variables lose `RoiNames`."""
+        return self.copy(deep=False)
+
+
+def _is_index(data: object) -> bool:
+    return isinstance(data, indexing.PandasIndexingAdapter)
+
 
 def _is_of_sizes(chunks: Any) -> bool:
     """Whether chunks are asked for as a person does: `{"trial": 100}`, not `{"trial": (100, 100, 26)}`."""

@@ -68,7 +68,7 @@ def background_of(obj: xr.Dataset | xr.DataArray, background: Any) -> Background
     if isinstance(background, Path) or (isinstance(background, str) and background.endswith(layout.NIFTI_ENDINGS)):
         file = Path(background).absolute()
         return _image(_read(Location.of(str(file.parent)), file.name))
-    if background not in ("auto", "T1w", "T2w", "mask"):
+    if not isinstance(background, str) or background not in ("auto", "T1w", "T2w", "mask"):
         raise SelectionError(
             f"background is 'auto', 'T1w', 'T2w', 'mask', a NIfTI image or its path, or None; found {background!r}."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from matplotlib.patheffects import withStroke
 from laion_xr.analysis.regions import roi_masks
 from laion_xr.errors import SelectionError
 from laion_xr.indexes import roi_categories
+from laion_xr.plot.arguments import checked, flag, names, one_of
 from laion_xr.plot.style import LARGE, MEDIUM, SMALL, Picture, category_colours, ink, label_of, paper, plain, wrapped
 from laion_xr.plot.values import voxel_values
 from laion_xr.schema import ROI_SEPARATOR, VOXEL
@@ -30,6 +31,7 @@ ERRORS = {
 }
 _RESAMPLES, _MOST_POINTS = 1000, 300
 _EDGE = 0.6  # points
+_WIDTH, _NARROW = 7.2, 5.0  # inches
 
 
 class Bar(NamedTuple):
@@ -45,6 +47,13 @@ class Bar(NamedTuple):
     reference: float
 
 
+@checked(
+    rois=names("['face', 'V1']", optional=True),
+    statistic=one_of(*STATISTICS),
+    error=one_of(*ERRORS, optional=True),
+    points=flag(),
+    sort=flag(),
+)
 def roi_bars(
     obj: xr.Dataset | xr.DataArray,
     values: Any = None,
@@ -57,6 +66,7 @@ def roi_bars(
     reference: Any = None,
     label: str | None = None,
     title: str | None = None,
+    width: float | None = None,
 ) -> Figure:
     """Draw a bar an ROI, coloured by its category; the number of its voxels stands beside its name.
 
@@ -87,6 +97,8 @@ def roi_bars(
         Of the value axis; left out, statistic, long name and unit of the values.
     title
         Of the figure.
+    width
+        Of the figure, in inches; left out, 7.2. Below 5, the legend stands below the bars in place of beside them.
 
     Returns
     -------
@@ -96,8 +108,8 @@ def roi_bars(
     Raises
     ------
     SelectionError
-        No values, no variable of the name, zero voxels, no ROI with a voxel, another length, or a statistic or error
-        that means nothing.
+        No values, no variable of the name, zero voxels, no ROI with a voxel, another length, or an argument that means
+        nothing.
     UnknownLabelError
         No ROI has the name.
 
@@ -106,10 +118,6 @@ def roi_bars(
     >>> ds.laion.plot.roi_bars("noise_ceiling", "face").savefig("faces.png")  # doctest: +SKIP
     >>> ds.laion.plot.roi_bars(fit.r2, reference=fit.ceiling, sort=True)  # doctest: +SKIP
     """
-    if statistic not in STATISTICS:
-        raise SelectionError(f"statistic is 'mean' or 'median', found {statistic!r}.")
-    if error is not None and error not in ERRORS:
-        raise SelectionError(f"error is 'sem', 'sd', 'ci' or None, found {error!r}.")
     drawn = voxel_values(obj, values, "roi_bars")
     beside = None if reference is None else voxel_values(obj, reference, "roi_bars")
     masks = _masks(obj, drawn, rois)
@@ -121,8 +129,11 @@ def roi_bars(
         bars.sort(key=lambda bar: (np.isnan(bar.height), -bar.height))
     colours = category_colours([bar.category for bar in bars], roi_categories(obj))
     legend = list(dict.fromkeys(bar.category for bar in bars))
-    height = max(0.26 * len(bars), 0.17 * (len(legend) + 3)) + 0.9
-    figure = Picture(figsize=(7.2, height + (0.3 if title else 0)), layout="constrained")
+    inches = _WIDTH if width is None else width
+    beneath = inches < _NARROW
+    lines = 0.17 * (len(legend) + 3)
+    height = (0.26 * len(bars) + lines / 2 if beneath else max(0.26 * len(bars), lines)) + 0.9
+    figure = Picture(figsize=(inches, height + (0.3 if title else 0)), layout="constrained")
     axes = figure.subplots()
     _draw(axes, bars, colours, error, points)
     axes.set_xlabel(plain(label) if label is not None else f"{statistic} {label_of(drawn)}", fontsize=MEDIUM)
@@ -144,7 +155,9 @@ def roi_bars(
                 label=wrapped(label_of(beside)),
             )
         )
-    figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
+    place: Literal["outside lower center", "outside right upper"]
+    place = "outside lower center" if beneath else "outside right upper"
+    figure.legend(handles=handles, loc=place, ncols=2 if beneath else 1, fontsize=SMALL, frameon=False)
     if title:
         figure.suptitle(plain(title), fontsize=LARGE)
     return figure

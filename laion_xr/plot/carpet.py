@@ -18,6 +18,7 @@ from laion_xr.analysis.regions import roi_masks
 from laion_xr.analysis.standardize import zscore as standardised
 from laion_xr.errors import SelectionError
 from laion_xr.indexes import roi_categories
+from laion_xr.plot.arguments import checked, flag, one_of, pixels
 from laion_xr.plot.pixels import bins, pixel_means
 from laion_xr.plot.style import (
     LARGE,
@@ -45,6 +46,7 @@ class Group(NamedTuple):
     voxels: npt.NDArray[np.int64]
 
 
+@checked(max_pixels=pixels(), zscore=flag(), order=one_of(*ORDERS))
 def carpet(
     obj: xr.Dataset | xr.DataArray,
     *,
@@ -90,8 +92,8 @@ def carpet(
     Raises
     ------
     SelectionError
-        No betas, zero trials or voxels, an order that is none of these or without its coordinate, or `max_pixels` that
-        is not two numbers above 0.
+        No betas, zero trials or voxels, an order without its coordinate, or an argument that means nothing: each is
+        checked before anything is read.
 
     Examples
     --------
@@ -100,10 +102,6 @@ def carpet(
     betas, row = betas_of(obj, "carpet")
     if not betas.size:
         raise SelectionError(f"carpet: there is nothing to draw, found {dict(betas.sizes)}; select others.")
-    if min(max_pixels) < 1:
-        raise SelectionError(f"max_pixels is (voxels, trials), two numbers above 0; found {max_pixels!r}.")
-    if order not in ORDERS:
-        raise SelectionError(f"order is 'roi', 'voxel' or 'noise_ceiling', found {order!r}.")
     betas, sessions = _by_session(betas, row)
     groups = _groups(obj, betas, order)
     if zscore:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from laion_xr.analysis.volumes import to_nifti
 from laion_xr.errors import SelectionError, missing_extra
+from laion_xr.plot.arguments import checked
 from laion_xr.plot.background import background_of
 from laion_xr.plot.style import colour_scale, label_of
 from laion_xr.plot.values import voxel_values
@@ -18,6 +19,7 @@ from laion_xr.plot.values import voxel_values
 _ICON = re.compile(r"href=(&quot;|\")https?://[^\"&]*favicon\.ico(&quot;|\")")
 
 
+@checked()
 def view(
     obj: xr.Dataset | xr.DataArray,
     values: Any = None,
@@ -54,7 +56,7 @@ def view(
     MissingExtraError
         nilearn is not installed.
     SelectionError
-        No values, zero voxels, another length, nothing to see.
+        No values, zero voxels, another length, nothing to see, or an argument that means nothing.
 
     Examples
     --------

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from laion_xr.analysis.volumes import to_nifti
 from laion_xr.errors import SelectionError
+from laion_xr.plot.arguments import checked, count, one_of
 from laion_xr.plot.background import Background, background_of
 from laion_xr.plot.planes import AXES, FloatArray, Lattice
 from laion_xr.plot.style import LARGE, MEDIUM, SMALL, Picture, colour_scale, ink, label_of, plain
@@ -28,6 +29,7 @@ _ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 _PANEL, _MOST_COLUMNS, _MARGIN_MM = 2.3, 7, 4.0
 
 
+@checked(axis=one_of(*AXES), n=count("slices"), columns=count("slices a row"))
 def slices(
     obj: xr.Dataset | xr.DataArray,
     values: Any = None,
@@ -42,6 +44,8 @@ def slices(
     cmap: Any = None,
     label: str | None = None,
     title: str | None = None,
+    columns: int = _MOST_COLUMNS,
+    width: float | None = None,
     figure: Any = None,
 ) -> Figure:
     """Draw values on the brain, as slices in T1w space; left is left.
@@ -75,6 +79,10 @@ def slices(
         Of the colour bar; left out, long name and unit of the values.
     title
         Of the figure.
+    columns
+        Slices a row at most.
+    width
+        Of a new figure, in inches; left out, 2.3 a slice.
     figure
         A figure or subfigure to draw into, empty; left out, a new one.
 
@@ -87,7 +95,7 @@ def slices(
     ------
     SelectionError
         No values, no variable of the name, zero voxels, another length, another dim beside `voxel`, nothing above
-        `threshold`, or an axis, cut or scale that means nothing.
+        `threshold`, or an argument that means nothing: each is checked before anything is read.
     DataNotDownloadedError
         The background that was asked for is not there.
 
@@ -96,10 +104,6 @@ def slices(
     >>> ds.laion.plot.slices("noise_ceiling").savefig("ceiling.png")  # doctest: +SKIP
     >>> ds.laion.plot.slices(fit.r, axis="x", cuts=[-40, 40], threshold=0.1)  # doctest: +SKIP
     """
-    if axis not in (*AXES,):
-        raise SelectionError(f"axis is 'x', 'y' or 'z', found {axis!r}.")
-    if n < 1:
-        raise SelectionError(f"n is a number of slices above 0, found {n!r}.")
     drawn = voxel_values(obj, values, "slices")
     across = AXES.index(axis)
     image = to_nifti(obj, drawn)
@@ -114,15 +118,16 @@ def slices(
     there = _positions(shown if shown.any() else _members(obj, drawn), affine)
     places = _cuts(cuts, there[:, across], n)
     window = Lattice.of(affine, volume.shape).within(*_box(there, behind))
-    columns = min(len(places), _MOST_COLUMNS)
+    columns = min(len(places), columns)
     rows = math.ceil(len(places) / columns)
     u, v = (a for a in range(3) if a != across)
     tall = float(window.size[v] * window.step[v] / (window.size[u] * window.step[u]))
     new = figure is None
     if new:
-        width = max(columns * _PANEL, 3.4)
+        wide = max(columns * _PANEL, 3.4) if width is None else width
+        panel_inches = _PANEL if width is None else width / columns
         figure = Picture(
-            figsize=(width, rows * (_PANEL * min(max(tall, 0.5), 2) + 0.3) + (1.2 if title else 0.8)),
+            figsize=(wide, rows * (panel_inches * min(max(tall, 0.5), 2) + 0.3) + (1.2 if title else 0.8)),
             layout="constrained",
         )
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from laion_xr.analysis.stimuli import embeddings
 from laion_xr.errors import SelectionError, describe_names
+from laion_xr.plot.arguments import checked, one_of
+from laion_xr.plot.arguments import features as features_rule
 from laion_xr.plot.style import LARGE, MEDIUM, OKABE_ITO, SMALL, Picture, ink, plain
 from laion_xr.schema import STIMULUS
 
@@ -36,6 +38,7 @@ class Projection(NamedTuple):
     explained: FloatArray
 
 
+@checked(features=features_rule(), method=one_of("pca"))
 def split(
     train: xr.Dataset | xr.DataArray,
     test: xr.Dataset | xr.DataArray,
@@ -78,8 +81,6 @@ def split(
     >>> train, test = ds.laion.split("ood")  # doctest: +SKIP
     >>> laion_xr.plot.split(train, test).savefig("ood.png")  # doctest: +SKIP
     """
-    if method != "pca":
-        raise SelectionError(f"method is 'pca', found {method!r}.")
     sides, lost = {}, 0
     for name, side in (("train", train), ("test", test)):
         found = _features(side, features, name)

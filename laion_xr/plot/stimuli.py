@@ -16,6 +16,7 @@ from laion_xr import layout
 from laion_xr.analysis.select import select
 from laion_xr.analysis.stimuli import stimuli_of
 from laion_xr.errors import SelectionError
+from laion_xr.plot.arguments import checked, count, flag, flag_or_name
 from laion_xr.plot.style import Picture
 from laion_xr.schema import STIMULUS, TRIAL, VOXEL
 from laion_xr.stimuli import Stimuli
@@ -24,6 +25,7 @@ from laion_xr.stimuli import Stimuli
 _INCHES, _CAPTION_INCHES, _LINE = 2.2, 0.55, 30
 
 
+@checked(n=count("images"), columns=count("images a row"), worst=flag(), captions=flag(), segmentations=flag_or_name())
 def plot_stimuli(
     obj: xr.Dataset | xr.DataArray,
     n: int = 12,
@@ -77,8 +79,6 @@ def plot_stimuli(
     --------
     >>> ds.laion.plot_stimuli(8, roi="FFA1").savefig("ffa.png")  # doctest: +SKIP
     """
-    if n < 1 or columns < 1:
-        raise SelectionError(f"n and columns are whole numbers above 0, found n={n!r} and columns={columns!r}.")
     stimuli = stimuli_of(obj, root, storage_options)
     response = _response(obj, roi, worst)
     names = _distinct(obj) if response is None else [str(name) for name in response.index]

@@ -19,14 +19,15 @@ from matplotlib.figure import Figure
 
 from laion_xr import layout
 from laion_xr.errors import DataNotDownloadedError, SelectionError, did_you_mean
+from laion_xr.plot.arguments import checked, name, names, one_of
 from laion_xr.plot.style import LARGE, MEDIUM, SMALL, Picture, Scale, colour_scale, label_of, plain
 from laion_xr.plot.values import voxel_values
-from laion_xr.space.meshes import NATIVE, surface_mesh
+from laion_xr.plot.vertices import NAMES, by_hemisphere, mesh_of, mesh_shapes, vertex_values
+from laion_xr.space.meshes import NATIVE, SURFACES
 from laion_xr.space.place import subject_place
 from laion_xr.space.surfaces import to_surface
 
 FloatArray = npt.NDArray[np.floating]
-_NAMES = {"L": "left", "R": "right"}
 _GYRUS, _SULCUS = 0.78, 0.55  # greys where there is no value
 
 
@@ -49,14 +50,21 @@ _CAMERAS = {
 _OTHER = {"lateral": "medial", "medial": "lateral"}
 
 
+@checked(
+    mesh=name(),
+    kind=one_of(*SURFACES),
+    views=names("['lateral', 'medial']"),
+    hemispheres=names("['L', 'R']", optional=True),
+    engine=one_of("matplotlib"),
+)
 def surface(
     obj: xr.Dataset | xr.DataArray,
     values: Any = None,
     *,
-    mesh: str = NATIVE,
+    mesh: str | None = None,
     kind: str = "inflated",
     views: str | Sequence[str] = ("lateral", "medial"),
-    hemispheres: str | Sequence[str] = ("L", "R"),
+    hemispheres: str | Sequence[str] | None = None,
     engine: str = "matplotlib",
     threshold: float | None = None,
     vmin: float | None = None,
@@ -72,20 +80,25 @@ def surface(
 
     Parameters
     ----------
-    obj, values, threshold, vmin, vmax, cmap, label, title
+    obj, threshold, vmin, vmax, cmap, label, title
         As in `laion_xr.plot.slices`. The scale is that of the values at the vertices.
+    values
+        As in `laion_xr.plot.slices`; or values at vertices, an array with the dim `vertex` as
+        `laion_xr.space.to_surface` returns it, or a mean over several such.
     mesh
-        `"fsnative"`, or a mesh of fsaverage: see `laion_xr.space.to_surface`.
+        `"fsnative"`, or a mesh of fsaverage: see `laion_xr.space.to_surface`. Left out, `"fsnative"`; of values at
+        vertices, theirs: that of the coordinate `vertex`, else the mesh of fsaverage with so many vertices.
     kind
         `"inflated"`, `"white"`, `"pial"`, `"midthickness"` or `"sphere"`.
     views
         Of `"lateral"`, `"medial"`, `"dorsal"`, `"ventral"`, `"anterior"`, `"posterior"`.
     hemispheres
-        `"L"`, `"R"`, or both.
+        `"L"`, `"R"`, or both; left out, those that the values are of.
     engine
         `"matplotlib"`.
     options
-        Handed on to `laion_xr.space.to_surface`: `depths`, `interpolation`, `root`, ...
+        Handed on to `laion_xr.space.to_surface`: `depths`, `interpolation`, `root`, ... Of values at vertices, only
+        `root` and `storage_options`.
 
     Returns
     -------
@@ -97,30 +110,42 @@ def surface(
     DataNotDownloadedError
         A surface is not there; the message says which file.
     SelectionError
-        No values, no variable of the name, zero voxels, another length; a side, hemisphere or engine that is not there.
+        No values, no variable of the name, zero voxels, another length, vertices of another mesh, or an argument that
+        means nothing.
     MissingExtraError
         fsaverage is neither in the root nor is nilearn installed.
 
     Examples
     --------
     >>> ds.laion.plot.surface("noise_ceiling", threshold=20).savefig("surface.png")  # doctest: +SKIP
+    >>> on_fsaverage = [s.laion.to_surface("noise_ceiling", "fsaverage5") for s in subjects]  # doctest: +SKIP
+    >>> plot.surface(xr.concat(on_fsaverage, "subject").mean("subject"))  # doctest: +SKIP
     """
-    if engine != "matplotlib":
-        raise SelectionError(f"engine is 'matplotlib', found {engine!r}.")
     sides = [views] if isinstance(views, str) else list(views)
-    hemis = [hemispheres] if isinstance(hemispheres, str) else list(hemispheres)
     for side in sides:
         if side not in _CAMERAS:
             raise SelectionError(did_you_mean("View", side, _CAMERAS))
-    if not sides or not hemis or not set(hemis) <= set(_NAMES):
-        raise SelectionError(f"Expected views, and hemispheres of 'L' and 'R'; found {sides} and {hemis}.")
-    drawn = voxel_values(obj, values, "surface")
-    at_vertices = to_surface(obj, drawn, mesh, **options).compute()
+    if hemispheres is not None and not set(hemispheres) <= set(NAMES):
+        raise SelectionError(f"surface: hemispheres are of 'L' and 'R', found {list(hemispheres)}; give one or both.")
     place: dict[str, Any] = {name: options[name] for name in ("root", "storage_options") if name in options}
-    shapes = surface_mesh(obj, kind, mesh, **place)
+    drawn = at_vertices = vertex_values(obj, values)
+    if drawn is None or at_vertices is None:
+        drawn = voxel_values(obj, values, "surface")
+        at_vertices = to_surface(obj, drawn, NATIVE if mesh is None else mesh, **options).compute()
+    elif set(options) > set(place):
+        raise SelectionError(
+            f"surface: the values are at vertices already, found {sorted(set(options) - set(place))}, which say how "
+            "values of voxels get there; leave them out."
+        )
+    mesh = mesh_of(at_vertices, mesh)
+    shapes = mesh_shapes(obj, kind, mesh, **place)
+    found = by_hemisphere(at_vertices, {hemi: len(coords) for hemi, (coords, _) in shapes.items()}, mesh)
+    hemis = list(found if hemispheres is None else hemispheres)
+    for hemi in hemis:
+        if hemi not in found:
+            raise SelectionError(f"surface: hemispheres={hemis}, found values of {sorted(found)} only; leave it out.")
     folds = _folds(obj, mesh, place)
-    hemi_of = at_vertices["hemi"].values
-    numbers = {hemi: np.asarray(at_vertices.values[hemi_of == hemi], dtype=np.float64) for hemi in hemis}
+    numbers = {hemi: found[hemi] for hemi in hemis}
     if threshold is not None:
         numbers = {hemi: np.where(np.abs(v) >= threshold, v, np.nan) for hemi, v in numbers.items()}
     scale = colour_scale(np.concatenate(list(numbers.values())), vmin, vmax, cmap)
@@ -131,7 +156,7 @@ def surface(
             coords, faces = shapes[hemi]
             camera = _CAMERAS[_OTHER.get(side, side) if hemi == "R" else side]
             _draw(grid[row, column], coords, faces, numbers[hemi], folds.get(hemi), camera, scale)
-            grid[row, column].set_title(f"{_NAMES[hemi]}, {side}", fontsize=MEDIUM)
+            grid[row, column].set_title(f"{NAMES[hemi]}, {side}", fontsize=MEDIUM)
     bar = figure.colorbar(
         ScalarMappable(scale.norm, scale.cmap),
         ax=list(grid.ravel()),
@@ -200,9 +225,12 @@ def _draw(
 
 def _folds(obj: xr.Dataset | xr.DataArray, mesh: str, place: dict[str, Any]) -> dict[str, FloatArray]:
     """Return depth of sulci by hemisphere; nothing where the files are not there."""
-    found = subject_place(obj, **place)
+    try:
+        found = subject_place(obj, **place)
+    except SelectionError:  # a mean over subjects knows none
+        return {}
     subject = found.subject if mesh == NATIVE else mesh
-    paths = {hemi: layout.freesurfer_path(subject, "surf", f"{hemi.lower()}h.sulc") for hemi in _NAMES}
+    paths = {hemi: layout.freesurfer_path(subject, "surf", f"{hemi.lower()}h.sulc") for hemi in NAMES}
     try:
         return {hemi: _morphometry(found.location.read_bytes(path)) for hemi, path in paths.items()}
     except (DataNotDownloadedError, ValueError):

@@ -47,10 +47,31 @@ def parse_table(data: bytes, name: str, sep: str, text: Collection[str] = ()) ->
     >>> parse_table(b"label\trun\na.jpg\t1\n", "trials.tsv", "\t")["run"].tolist()
     [1]
     """
+    _, names, rows = _cells(data, name, sep)
+    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
+    return pd.DataFrame(
+        {
+            n: pd.Series(list(cells), dtype=object) if n in text else _column(cells)
+            for n, cells in zip(names, columns, strict=True)
+        }
+    )
+
+
+def table_text(data: bytes, name: str, sep: str) -> str:
+    """Return the text of a table that is whole: for who wants it parsed by another parser.
+
+    Parameters and errors are those of `parse_table`: what it refuses is refused here.
+    """
+    return _cells(data, name, sep)[0]
+
+
+def _cells(data: bytes, name: str, sep: str) -> tuple[str, list[str], list[list[str]]]:
+    """Return the text of a table, the names of its columns, and its rows; as many cells in each."""
     raise_if_pointer(data[:512], name)
     if b"\0" in data[:4096]:
         raise FileFormatError(f"{name} is not a text table: it holds binary data. Download it again.")
-    reader = csv.reader(io.StringIO(_decode(data), newline=""), delimiter=sep, strict=True)
+    decoded = _decode(data)
+    reader = csv.reader(io.StringIO(decoded, newline=""), delimiter=sep, strict=True)
     try:
         names = [cell.strip() for cell in next(reader, [])]
         rows = []
@@ -72,13 +93,7 @@ def parse_table(data: bytes, name: str, sep: str, text: Collection[str] = ()) ->
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise FileFormatError(f"{name} has several columns of the same name: {', '.join(twice)}.")
-    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
-    return pd.DataFrame(
-        {
-            n: pd.Series(list(cells), dtype=object) if n in text else _column(cells)
-            for n, cells in zip(names, columns, strict=True)
-        }
-    )
+    return decoded, names, rows
 
 
 def _decode(data: bytes) -> str:

@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from laion_xr.errors import SelectionError
 from laion_xr.indexes import roi_categories
 from laion_xr.plot import carpet, roi_bars, slices
 from laion_xr.report import figures
 from laion_xr.report.page import Block, Column, Items, Note, Table, count, count_cell, number_cell, text_cell
-from laion_xr.report.pictures import picture
+from laion_xr.report.pictures import NARROW, picture
 from laion_xr.report.subject import FloatArray, Source
 from laion_xr.schema import VOXEL
 
 _MOST_PAIRS, _SLICES = 40, 5
+# on a narrow page
+_FEW_SLICES, _CARPET_INCHES = 4, 6.4
 
 
 class RoiRow(NamedTuple):
@@ -51,6 +54,7 @@ def ceiling_bars(source: Source) -> Iterator[Block]:
         + ".",
         f"Mean noise ceiling ({source.ceiling}) of each ROI, with its standard error over voxels.",
         wide=True,
+        narrow=lambda: roi_bars(ds, array, width=NARROW),
     )
 
 
@@ -149,6 +153,7 @@ def roi_overlap(source: Source) -> Iterator[Block]:
         f"{largest[1]} and {largest[2]}.",
         "Share of the voxels of the ROI in a row that also lie in the ROI of a column.",
         wide=True,
+        narrow=lambda: figures.overlap(names, shares, NARROW),
     )
     more = f" (the first {_MOST_PAIRS})" if len(pairs) > _MOST_PAIRS else ""
     yield Items(
@@ -162,13 +167,25 @@ def betas_carpet(source: Source) -> Iterator[Block]:
     ds = source.opened
     if "betas" not in ds:
         raise SelectionError("the Dataset has no betas.")
+    drawn: list[Figure] = []
+
+    def draw() -> Figure:
+        drawn.append(carpet(ds))
+        return drawn[0]
+
+    def smaller() -> Figure:
+        # the same figure: the betas are read once
+        drawn[0].set_size_inches(NARROW, _CARPET_INCHES)
+        return drawn[0]
+
     yield picture(
-        lambda: carpet(ds),
+        draw,
         f"Betas of {count(ds.sizes['trial'], 'trial')} and {count(ds.sizes[VOXEL], 'voxel')}, as an image.",
         "Betas, z-scored: a row a group of voxels, ROI by ROI, a column a group of trials, in their order.",
         form="png",
         wide=True,
         once=True,
+        narrow=smaller,
     )
 
 
@@ -197,6 +214,7 @@ def _slices(source: Source, name: str, values: FloatArray, noun: str) -> Iterato
         f"{noun.capitalize()} on axial slices, in T1w space.",
         form="png",
         wide=True,
+        narrow=lambda: slices(source.opened, array, n=_FEW_SLICES, columns=2, width=NARROW),
     )
 
 

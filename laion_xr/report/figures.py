@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 FloatArray = npt.NDArray[np.float64]
 _BINS = 50
 _WIDTH, _WIDE = 4.5, 10.0  # inches, of a picture half as wide as the page and of a wide one
+_FEW_NAMES, _MANY_NAMES = 10, 24  # at most, below the bars of a narrow picture and of another
 _MANY = 14  # bars that need a wide one
 # Kinds of trials, from the bottom of a bar up
 KINDS = {"unique": "C0", "shared": "C1", "out of distribution": "C2"}
@@ -40,25 +42,25 @@ def histogram(groups: Mapping[str, FloatArray], label: str, noun: str = "voxels"
     return figure
 
 
-def stacked(table: pd.DataFrame, label: str, unit: str) -> Figure:
-    """Return stacked bars: a row of the table a bar, a column a part of it."""
-    figure, axes = _figure(2.9, is_many(table.index))
+def stacked(table: pd.DataFrame, label: str, unit: str, width: float | None = None) -> Figure:
+    """Return stacked bars: a row of the table a bar, a column a part of it. `width` is that of a narrow picture."""
+    figure, axes = _figure(2.9, is_many(table.index), width)
     at, below = np.arange(len(table)), np.zeros(len(table))
     for name in table:
         values = table[name].to_numpy(dtype=np.float64)
         if values.any():
             axes.bar(at, values, 0.8, below, color=KINDS.get(str(name), "C0"), label=str(name), linewidth=0)
         below += values
-    _tick_names(axes, [str(name) for name in table.index])
+    _tick_names(axes, [str(name) for name in table.index], _MANY_NAMES if width is None else _FEW_NAMES)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set(xlabel=label, ylabel=unit, xlim=(-0.6, len(table) - 0.4), ylim=(0, max(1, below.max()) * 1.03))
-    _legend(axes)
+    _legend(axes, 3 if width is None else 2)
     return figure
 
 
-def over_sessions(sessions: Sequence[str], groups: Mapping[str, FloatArray]) -> Figure:
+def over_sessions(sessions: Sequence[str], groups: Mapping[str, FloatArray], width: float | None = None) -> Figure:
     """Return the median and the quartiles over voxels of maps `(ses, voxel)`, session by session."""
-    figure, axes = _figure(2.9, is_many(sessions))
+    figure, axes = _figure(2.9, is_many(sessions), width)
     at = np.arange(len(sessions))
     for shift, ((name, values), colour) in enumerate(zip(groups.items(), ("C0", "C1"), strict=False)):
         low, middle, high = quartiles(values)
@@ -66,30 +68,44 @@ def over_sessions(sessions: Sequence[str], groups: Mapping[str, FloatArray]) -> 
         axes.errorbar(
             x, middle, [middle - low, high - middle], fmt="o", color=colour, markersize=5, elinewidth=1.4, label=name
         )
-    _tick_names(axes, sessions)
+    _tick_names(axes, sessions, _MANY_NAMES if width is None else _FEW_NAMES)
     axes.set(xlabel="session", ylabel="median and quartiles (%)", xlim=(-0.6, len(sessions) - 0.4))
-    _legend(axes)
+    _legend(axes, 3 if width is None else 2)
     axes.yaxis.grid(True, linewidth=0.6)
     axes.set_axisbelow(True)
     return figure
 
 
-def overlap(names: Sequence[str], shares: FloatArray) -> Figure:
-    """Return how ROIs overlap: the share (%) of the row's voxels that are in the column's ROI too."""
+def overlap(names: Sequence[str], shares: FloatArray, width: float | None = None) -> Figure:
+    """Return how ROIs overlap: the share (%) of the row's voxels that are in the column's ROI too.
+
+    Of a `width` that has no room for the names of columns, only the rows have theirs: the columns are in their order.
+    """
     side = min(7.0, 2.2 + 0.16 * len(names))
-    figure = Figure(figsize=(side + 0.9, side), layout="constrained")
+    narrow = width is not None and width < side
+    size = (width, 1.1 + 0.15 * len(names)) if width is not None and narrow else (side + 0.9, side)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     shown = shares.copy()
     np.fill_diagonal(shown, np.nan)  # an ROI lies in itself: the scale is for the others
     colours = mpl.colormaps["cividis"].with_extremes(bad=mpl.rcParams["axes.facecolor"])
-    image = axes.imshow(shown, cmap=colours, vmin=0, vmax=100, interpolation="nearest")
-    font = 8 if len(names) <= 25 else 6.5
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=font)
+    shape: Literal["auto", "equal"] = "auto" if narrow else "equal"
+    image = axes.imshow(shown, cmap=colours, vmin=0, vmax=100, interpolation="nearest", aspect=shape)
+    font = 8 if narrow or len(names) <= 25 else 6.5
     axes.set_yticks(range(len(names)), names, fontsize=font)
-    axes.set(xlabel="... that are in this ROI too", ylabel="share of this ROI's voxels ...")
+    axes.set_ylabel("share of this ROI's voxels ...")
+    if narrow:
+        axes.set_xticks([])
+        axes.set_xlabel("... that are in these ROIs too,\nin the order of the rows")
+    else:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=font)
+        axes.set_xlabel("... that are in this ROI too")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, label="%", shrink=0.7)
+    if narrow:
+        figure.colorbar(image, ax=axes, label="%", location="bottom", aspect=25, pad=0.02)
+    else:
+        figure.colorbar(image, ax=axes, label="%", shrink=0.7)
     return figure
 
 
@@ -108,20 +124,21 @@ def is_many(names: Sized) -> bool:
     return len(names) > _MANY
 
 
-def _figure(height: float, wide: bool = False) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDE if wide else _WIDTH, height), layout="constrained")
+def _figure(height: float, wide: bool = False, width: float | None = None) -> tuple[Figure, Axes]:
+    inches = width if width is not None else _WIDE if wide else _WIDTH
+    figure = Figure(figsize=(inches, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, columns: int = 3) -> None:
     # above the axes, where no data can be
-    axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 0.98), borderaxespad=0, fontsize=9,
-                handlelength=1.2, columnspacing=1.2)  # fmt: skip
+    axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 0.98), borderaxespad=0,
+                fontsize=9, handlelength=1.2, columnspacing=1.2)  # fmt: skip
 
 
-def _tick_names(axes: Axes, names: Sequence[str]) -> None:
+def _tick_names(axes: Axes, names: Sequence[str], most: int) -> None:
     """Name every bar, or every few where there are many."""
-    step = -(-len(names) // 24)
+    step = -(-len(names) // most)
     at = list(range(0, len(names), step))
     shown = [names[n].replace("$", r"\$") for n in at]  # a dollar sign begins a formula in matplotlib
-    axes.set_xticks(at, shown, rotation=0 if max(map(len, names)) * len(at) <= 56 else 90)
+    axes.set_xticks(at, shown, rotation=0 if max(map(len, names)) * len(at) <= 56 * most / _MANY_NAMES else 90)

@@ -141,7 +141,7 @@ def _file_table(reports: Sequence[FileReport], id: str, caption: str) -> Table:
         here = "missing" if file.size is None else "here"
         rows.append([text_cell(title), text_cell(here), size_cell(file.size), text_cell(file.path)])
     columns = [Column("File", False), Column("State", False), Column("Size"), Column("Path", False)]
-    return Table(id, caption, columns, rows)
+    return Table(id, caption, columns, rows, stacked=True)
 
 
 def _voxel_size(ds: xr.Dataset) -> str:

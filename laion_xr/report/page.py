@@ -32,7 +32,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first column names the rows. `filter` is the label of a box that filters them, `""` for none."""
+    """A table; the first column names the rows. `filter` is the label of a box that filters them, `""` for none.
+
+    `stacked`: on a narrow page the last cell of a row stands below the others, and nothing is off to the right.
+    """
 
     kind: ClassVar[str] = "table"
     id: str
@@ -40,23 +43,32 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     filter: str = ""
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn, as data URIs for a light and a dark page (`""`: the same), and its size in CSS pixels."""
+
+    light: str
+    dark: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as data URIs, for a light and a dark page (`""`: the same).
+    """A picture, and another drawing of the same for a narrow page, where letters of the first would be too small.
 
     `alt` says in words what it shows; `wide`: it has a row by itself.
     """
 
     kind: ClassVar[str] = "picture"
-    light: str
-    dark: str
-    width: int
-    height: int
+    drawing: Drawing
     alt: str
     caption: str
     wide: bool = False
+    narrow: Drawing | None = None
 
 
 @dataclass(frozen=True)

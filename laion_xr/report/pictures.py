@@ -11,7 +11,7 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from laion_xr.report.page import Picture
+from laion_xr.report.page import Drawing, Picture
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart: the dark ones of blue, orange and green, or the
 # bright ones
@@ -23,10 +23,18 @@ _PAPER = {"light": "#ffffff", "dark": "#1b1f24"}
 _MIME = {"svg": "image/svg+xml", "png": "image/png"}
 _DPI = {"svg": 96, "png": 144}
 _CSS_DPI = 96
+NARROW = 3.3  # inches: as wide as a phone's page has room for
 
 
 def picture(
-    draw: Callable[[], Figure], alt: str, caption: str, *, form: str = "svg", wide: bool = False, once: bool = False
+    draw: Callable[[], Figure],
+    alt: str,
+    caption: str,
+    *,
+    form: str = "svg",
+    wide: bool = False,
+    once: bool = False,
+    narrow: Callable[[], Figure] | None = None,
 ) -> Picture:
     """Return what a function draws.
 
@@ -42,14 +50,22 @@ def picture(
         In a row by itself.
     once
         Call the function once, and show a light picture on either page: where drawing reads betas.
+    narrow
+        Makes the figure for a narrow page, `NARROW` inches wide, after all calls of `draw`; left out, the page shows
+        the other one smaller.
     """
+    first = _drawing(draw, form, once)
+    return Picture(first, alt, caption, wide, None if narrow is None else _drawing(narrow, form, once))
+
+
+def _drawing(draw: Callable[[], Figure], form: str, once: bool) -> Drawing:
     uris, width, height = {}, 0, 0
     for scheme in ("light",) if once else ("light", "dark"):
         with mpl.rc_context(colours(scheme)):
             figure = draw()
             uris[scheme] = _data_uri(figure, form, scheme)
             width, height = (round(float(inches) * _CSS_DPI) for inches in figure.get_size_inches())
-    return Picture(uris["light"], uris.get("dark", ""), width, height, alt, caption, wide)
+    return Drawing(uris["light"], uris.get("dark", ""), width, height)
 
 
 def colours(scheme: str) -> Any:

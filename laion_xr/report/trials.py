@@ -21,7 +21,7 @@ from laion_xr.report.page import (
     size_cell,
     text_cell,
 )
-from laion_xr.report.pictures import picture
+from laion_xr.report.pictures import NARROW, picture
 from laion_xr.report.subject import FloatArray, Source
 from laion_xr.schema import SES, STIMULUS
 from laion_xr.stimuli.table import name_columns
@@ -83,6 +83,7 @@ def quality(source: Source) -> Iterator[Block]:
         f"Quality by session, {count(len(sessions), 'session')}: {'; '.join(ranges)}.",
         "Medians (dots) and quartiles (lines) over voxels.",
         wide=figures.is_many(sessions),
+        narrow=(lambda: figures.over_sessions(sessions, found, NARROW)) if figures.is_many(sessions) else None,
     )
 
 
@@ -98,6 +99,7 @@ def kinds_by_session(source: Source) -> Iterator[Block]:
         "Trials of each session: of images that only this subject saw, that all subjects saw, and of shared images out "
         "of distribution.",
         wide=figures.is_many(counts),
+        narrow=(lambda: figures.stacked(counts, "session", "trials", NARROW)) if figures.is_many(counts) else None,
     )
 
 
@@ -113,6 +115,7 @@ def repeats(source: Source) -> Iterator[Block]:
         f"How often images were shown: {parts}.",
         "How often this subject saw an image, in the sessions that are here.",
         wide=figures.is_many(counts),
+        narrow=(lambda: figures.stacked(counts, "times shown", "images", NARROW)) if figures.is_many(counts) else None,
     )
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from laion_xr.errors import unknown_label
+from laion_xr.quantities import count_text
 from laion_xr.simulate.catalogue import FloatArray
 from laion_xr.simulate.streams import stream
 
@@ -47,6 +48,13 @@ class StimulusTruth:
     features: FloatArray
     kinds: npt.NDArray[np.str_]
     embedding_dims: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        models = ", ".join(f"{model} ({n:,})" for model, n in self.embedding_dims.items())
+        return (
+            f"<StimulusTruth: {count_text(len(self.names), 'image')}, {self.features.shape[1]} latent features, "
+            f"embeddings {models}, seed {self.seed}>"
+        )
 
     def features_of(self, stimuli: Iterable[str]) -> FloatArray:
         """Return the latent features of the named images, float32 (stimulus, feature)."""

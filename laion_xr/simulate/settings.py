@@ -143,9 +143,12 @@ def _names(what: str, given: Names | None, canonical: Callable[[int | str], str]
     items: list[Any] = [given] if isinstance(given, str) else _listed(what, given)
     names = tuple(canonical(item) for item in items)
     known = layout.is_subject if what == "subjects" else layout.is_session
-    if not names or len(set(names)) < len(names) or not all(known(name) for name in names):
+    # nobody is number 0: it is a count that went wrong
+    none = any(name.removeprefix("sub-").removeprefix("ses-").strip("0") == "" for name in names)
+    if not names or none or len(set(names)) < len(names) or not all(known(name) for name in names):
         raise SelectionError(
-            f"{what} must be a count, or a list of distinct names or numbers (letters and digits only): got {given!r}."
+            f"{what} must be a count of at least 1, or a list of distinct names or numbers, from 1 (letters and digits "
+            f"only): got {given!r}."
         )
     return names
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 
 from laion_xr import layout
 from laion_xr.errors import SubjectNotFoundError, did_you_mean, unknown_label
+from laion_xr.quantities import count_text
 from laion_xr.simulate.brain import Brain
 from laion_xr.simulate.catalogue import FloatArray
 from laion_xr.simulate.images import StimulusTruth
@@ -105,9 +106,18 @@ class SubjectTruth:
     trials: Mapping[str, pd.DataFrame]
     gains: Mapping[str, float]
     offsets: Mapping[str, FloatArray]
-    brain: Brain = field(repr=False)
+    brain: Brain
     c_ras: npt.NDArray[np.float64]
     mni305: npt.NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        counts = (
+            count_text(len(self.sessions), "session"),
+            count_text(sum(map(len, self.trials.values())), "trial"),
+            count_text(len(self.voxels), "voxel"),
+            count_text(len(self.rois), "ROI"),
+        )
+        return f"<SubjectTruth {self.name}: {', '.join(counts)}, seed {self.seed}>"
 
     @property
     def sessions(self) -> tuple[str, ...]:
@@ -169,7 +179,12 @@ class Truth:
     seed: int
     grid: tuple[int, int, int]
     subjects: Mapping[str, SubjectTruth]
-    stimuli: StimulusTruth = field(repr=False)
+    stimuli: StimulusTruth
+
+    def __repr__(self) -> str:
+        grid = " x ".join(map(str, self.grid))
+        head = f"<Truth: {count_text(len(self.stimuli.names), 'image')}, grid {grid}, seed {self.seed}, in {self.root}"
+        return "\n".join([head, *(f"  {subject!r}" for subject in self.subjects.values())]) + ">"
 
     def __getitem__(self, subject: str | int) -> SubjectTruth:
         """Return a subject: `"sub-03"`, `"03"` or `3`."""

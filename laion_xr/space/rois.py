@@ -61,6 +61,8 @@ def surface_rois(
     ------
     DataNotDownloadedError
         There are no such files.
+    SelectionError
+        What is no name; no such mesh or form; or the root or subject is not known.
     UnknownLabelError
         A name that is neither ROI nor category.
     FileFormatError
@@ -72,6 +74,7 @@ def surface_rois(
     >>> ds.laion.to_surface("noise_ceiling")[ffa.values].mean()  # doctest: +SKIP
     """
     check_mesh(mesh)
+    asked = _checked_names(rois)
     if form is not None and form not in FORMS:
         raise SelectionError(did_you_mean("form", form, FORMS))
     place = subject_place(obj, root, storage_options)
@@ -84,7 +87,7 @@ def surface_rois(
     categories: dict[str, list[str]] = {}
     for category, roi in files:
         categories.setdefault(category, []).append(roi)
-    rows, inside, of_roi = named_rois(rois, [str(name) for name in names], categories)
+    rows, inside, of_roi = named_rois(asked, [str(name) for name in names], categories)
     if mesh != NATIVE:
         nearest = [forward for forward, _ in registered_vertices(place, mesh).values()]
         codes = codes[np.concatenate([starts[h] + n for h, n in zip(HEMISPHERES, nearest, strict=True)])]
@@ -94,6 +97,16 @@ def surface_rois(
     array = xr.DataArray(inside[:, codes], dims=("roi", VERTEX), coords=coords, name="surface_rois")
     array.coords[VERTEX].attrs["mesh"] = mesh
     return index_hemispheres(array)
+
+
+def _checked_names(rois: Any) -> list[str]:
+    if rois is None or isinstance(rois, str):
+        return ["all" if rois is None else rois]
+    names = list(rois) if isinstance(rois, Iterable) else [rois]
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise SelectionError(f"rois are names of ROIs or categories, as text; found {wrong[0]!r}.")
+    return names
 
 
 def _surface_files(place: Place, forms: tuple[str, ...]) -> _Files:

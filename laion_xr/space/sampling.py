@@ -73,9 +73,10 @@ def normalised(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
 def sampled(values: npt.NDArray[np.generic], matrix: scipy.sparse.csr_matrix) -> npt.NDArray[np.generic]:
     """Return values `(..., voxel)` at the vertices, `(..., vertex)`.
 
-    A weighted mean over the voxels that are not NaN; NaN where none is. float32, of 64-bit values float64.
+    A weighted mean over the voxels that are not NaN; NaN where none is. float32; float64 of 64-bit values, and of
+    32-bit integers, which float32 does not hold.
     """
-    wide = values.dtype.itemsize >= 8 and values.dtype.kind != "b"
+    wide = values.dtype.itemsize >= (4 if values.dtype.kind in "iu" else 8)
     dtype = np.dtype(np.float64 if wide else np.float32)
     flat = values.reshape(-1, values.shape[-1]).astype(dtype, copy=False)
     matrix = matrix.astype(dtype)

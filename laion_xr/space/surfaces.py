@@ -8,11 +8,12 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy  # its submodules are loaded where they are first used: 40 ms
 import xarray as xr
 from dask.delayed import delayed
 
-from laion_xr.analysis.volumes import geometry, voxel_values
+from laion_xr.analysis.volumes import geometry, placed_voxels, voxel_values
 from laion_xr.errors import SelectionError, did_you_mean
 from laion_xr.lazy.index import LabelIndex
 from laion_xr.schema import VOXEL
@@ -52,7 +53,8 @@ def to_surface(
     obj
         A Dataset or array of laion_xr.
     values
-        As in `laion_xr.analysis.to_nifti`: a variable's name, an array on `voxel`, or None for an array itself.
+        As in `laion_xr.analysis.to_nifti`: a variable's name, an array on `voxel` (labels of voxels count), or None for
+        an array itself.
     mesh
         `"fsnative"`, the subject's own; `"fsaverage"`, or `"fsaverage3"` to `"fsaverage7"`, by the registered spheres
         (nearest neighbours forward and reverse, FreeSurfer's `mri_surf2surf --mapmethod nnfr`).
@@ -67,10 +69,10 @@ def to_surface(
     Returns
     -------
     xr.DataArray
-        (..., vertex) float32 (float64 of 64-bit values), the left hemisphere first; `hemi` (`"L"`, `"R"`, which
-        `.sel` takes), `vertex_index` within it, and `x y z` of T1w space (mm, midway between white and pial; of
-        fsaverage that of the nearest vertex of the subject). NaN where no sample lies in a voxel of the object; voxels
-        that are NaN are left out of the mean. Booleans become the share that is True.
+        (..., vertex) float32 (float64 of 64-bit values and 32-bit integers), the left hemisphere first; `hemi` (`"L"`,
+        `"R"`, which `.sel` takes), `vertex_index` within it, and `x y z` of T1w space (mm, midway between white and
+        pial; of fsaverage that of the nearest vertex of the subject). NaN where no sample lies in a voxel of the
+        object; voxels that are NaN are left out of the mean. Booleans become the share that is True.
 
     Raises
     ------
@@ -91,14 +93,12 @@ def to_surface(
         raise SelectionError(did_you_mean("interpolation", interpolation, INTERPOLATIONS))
     share = _checked_depths(depths)
     found = voxel_values(obj, values)
-    if found.dtype.kind == "c":
-        raise SelectionError(f"Expected real numbers, found {found.dtype}.")
     if not found.sizes[VOXEL]:
         raise SelectionError("There are 0 voxels here, and nothing of them can be on a surface: select others.")
     grid, affine = geometry(found if "affine" in found.coords[VOXEL].attrs else obj)
     place = subject_place(obj, root, storage_options)
     surfaces = brain_surfaces(place)
-    voxels = found.coords[VOXEL].values
+    voxels = placed_voxels(found, grid)
     matrices, positions = [], []
     for hemi in HEMISPHERES:
         white, pial = surfaces[hemi]["white"], surfaces[hemi]["pial"]
@@ -167,7 +167,8 @@ def nearest_vertices(
     obj
         A Dataset or array of laion_xr.
     points
-        mm of T1w space, (3,) or (n, 3); None for the object's voxels (their centres).
+        mm of T1w space, (3,) or (n, 3), also as `template_points` returns them or a table with the columns x, y, z;
+        None for the object's voxels (their centres).
     surface
         `"white"`, `"pial"`, or `"midthickness"` (halfway between).
     root, storage_options
@@ -221,7 +222,7 @@ def place_points(obj: Obj, points: npt.ArrayLike | None) -> tuple[xr.DataArray, 
         mm = np.stack(np.unravel_index(ids, grid), axis=1) @ affine[:3, :3].T + affine[:3, 3]
         return xr.DataArray(mm, dims=(VOXEL, "axis"), coords={VOXEL: (VOXEL, ids, obj.coords[VOXEL].attrs)}), VOXEL
     try:
-        mm = np.atleast_2d(np.asarray(points, dtype=np.float64))
+        mm = np.atleast_2d(np.asarray(_in_order(points), dtype=np.float64))
     except (ValueError, TypeError):
         mm = np.empty(0)
     if mm.ndim != 2 or mm.shape[1] != 3 or not np.isfinite(mm).all():
@@ -231,11 +232,23 @@ def place_points(obj: Obj, points: npt.ArrayLike | None) -> tuple[xr.DataArray, 
     return xr.DataArray(mm, dims=("point", "axis")), "point"
 
 
+def _in_order(points: Any) -> Any:
+    """Return places whose axes are named with these in the order x, y, z, and all others as they are."""
+    axes = ["x", "y", "z"]
+    if isinstance(points, xr.DataArray) and "axis" in points.dims:
+        points = points.transpose(..., "axis")
+        named = "axis" in points.coords and sorted(map(str, points.axis.values)) == axes
+        return points.isel(axis=np.argsort(points.axis.values.astype(str))) if named else points
+    return points[axes] if isinstance(points, pd.DataFrame) and set(axes) <= set(points.columns) else points
+
+
 def _checked_depths(depths: float | Iterable[float]) -> npt.NDArray[np.float64]:
+    many = isinstance(depths, Iterable) and not isinstance(depths, (str, np.ndarray))
     try:
-        share = np.atleast_1d(np.asarray(depths if isinstance(depths, (int, float)) else list(depths), np.float64))
-    except (ValueError, TypeError):
-        share = np.empty(0)
+        given = np.atleast_1d(np.asarray(list(depths) if many else depths))  # type: ignore[arg-type]
+    except ValueError:  # rows of different lengths
+        given = np.empty(0)
+    share = given.astype(np.float64) if given.dtype.kind in "iuf" else np.empty(0)
     if share.ndim != 1 or not len(share) or not np.isfinite(share).all():
         raise SelectionError(f"depths are numbers from 0 (white) to 1 (pial), found {depths!r}.")
     return share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +11,13 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
 
 from laion_xr.analysis.volumes import geometry, to_nifti, voxel_values
-from laion_xr.errors import SelectionError, did_you_mean, missing_extra
+from laion_xr.errors import DataNotDownloadedError, FileFormatError, SelectionError, did_you_mean, missing_extra
 from laion_xr.schema import VOXEL
 from laion_xr.space.freesurfer import template_affine
+from laion_xr.space.images import load_image
 from laion_xr.space.meshes import FSAVERAGE
 from laion_xr.space.place import Obj, subject_place
 from laion_xr.space.sampling import INTERPOLATIONS
@@ -54,7 +55,8 @@ def to_template(
     obj
         A Dataset or array of laion_xr.
     values
-        As in `laion_xr.analysis.to_nifti`: a variable's name, an array on `voxel`, or None for an array itself.
+        As in `laion_xr.analysis.to_nifti`: a variable's name, an array on `voxel` (labels of voxels count), or None for
+        an array itself.
     template
         `"MNI305"`.
     interpolation
@@ -73,7 +75,8 @@ def to_template(
     Returns
     -------
     nib.Nifti1Image
-        `(i, j, k)`, or `(i, j, k, n)` where there is another dim; float32, NaN where there is no value.
+        `(i, j, k)`, or `(i, j, k, n)` where there is another dim; float32 (float64 where `laion_xr.analysis.to_nifti`
+        makes it so), NaN where there is no value.
 
     Raises
     ------
@@ -93,8 +96,6 @@ def to_template(
         raise SelectionError(did_you_mean("interpolation", interpolation, INTERPOLATIONS))
     grid = _reference(reference, resolution)
     found = voxel_values(obj, values)
-    if found.dtype.kind == "c":
-        raise SelectionError(f"Expected real numbers, found {found.dtype}.")
     if not found.sizes[VOXEL]:
         raise SelectionError("There are 0 voxels here, and nothing of them can be in a template: select others.")
     try:
@@ -105,22 +106,23 @@ def to_template(
     matrix, _ = template_affine(subject_place(obj, root, storage_options), transform)
     pull = Affine(np.linalg.inv(matrix))  # from the template's mm, where values are wanted, to the subject's
     image = to_nifti(found if "affine" in found.coords[VOXEL].attrs else found.assign_attrs(_grid_attrs(obj)))
-    volumes = np.asarray(image.dataobj, np.float32)
+    dtype = np.dtype(np.float64 if image.get_data_dtype() == np.float64 else np.float32)
+    volumes = np.asarray(image.dataobj, dtype)
 
-    def resampled(volume: npt.NDArray[np.float32], order: int, outside: float) -> npt.NDArray[np.float32]:
+    def resampled(volume: npt.NDArray[Any], order: int, outside: float) -> npt.NDArray[Any]:
         moving = nib.Nifti1Image(volume, image.affine)
         moved = apply(pull, moving, reference=grid, order=order, mode="constant", cval=outside, prefilter=False)
-        return np.asarray(moved.dataobj, np.float32)
+        return np.asarray(moved.dataobj, dtype)
 
     # a volume at a time: of many, nitransforms starts an event loop, and a notebook has one
-    out = np.empty((*grid.shape[:3], *volumes.shape[3:]), np.float32)
+    out = np.empty((*grid.shape[:3], *volumes.shape[3:]), dtype)
     for at in np.ndindex(volumes.shape[3:]):
         volume = volumes[(..., *at)]
         if interpolation == "nearest":
             out[(..., *at)] = resampled(volume, 0, np.nan)
             continue
         there = np.isfinite(volume)
-        weight = resampled(there.astype(np.float32), 1, 0)
+        weight = resampled(there.astype(dtype), 1, 0)
         total = resampled(np.where(there, volume, 0), 1, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             out[(..., *at)] = np.where(weight >= _LEAST, total / weight, np.nan)
@@ -146,7 +148,8 @@ def template_points(
     obj
         A Dataset or array of laion_xr.
     points
-        mm of T1w space, (3,) or (n, 3); None for the object's voxels (their centres).
+        mm of T1w space, (3,) or (n, 3), also as `template_points` returns them or a table with the columns x, y, z;
+        None for the object's voxels (their centres).
     template
         `"MNI305"`.
     transform
@@ -200,17 +203,21 @@ def _grid_attrs(obj: Obj) -> dict[str, Any]:
 def _reference(reference: Any, resolution: Any) -> SpatialImage:
     """Return an image of the grid that values are resampled to."""
     if reference is None:
-        if isinstance(resolution, bool) or not isinstance(resolution, (int, float)) or not 0.25 <= resolution <= 20:
+        real = isinstance(resolution, numbers.Real) and not isinstance(resolution, bool)
+        if not real or not 0.25 <= resolution <= 20:
             raise SelectionError(f"resolution is in mm, from 0.25 to 20, found {resolution!r}.")
+        resolution = float(resolution)
         shape = [int(np.ceil(extent / resolution)) for extent in _EXTENT]
         affine = np.diag([resolution, resolution, resolution, 1.0])
         affine[:3, 3] = _FIRST
         return nib.Nifti1Image(np.broadcast_to(np.float32(0), shape), affine)
     if isinstance(reference, (str, os.PathLike)):
         try:
-            reference = nib.load(reference)
-        except (FileNotFoundError, ImageFileError) as error:
+            reference, _ = load_image(reference)
+        except (DataNotDownloadedError, FileFormatError) as error:
             raise SelectionError(f"reference is an image, or the path of one; {reference} is none ({error}).") from None
     if not isinstance(reference, SpatialImage):
         raise SelectionError(f"reference is an image, or the path of one, found {type(reference).__name__}.")
+    if len(reference.shape) < 3:
+        raise SelectionError(f"reference is an image of 3 dims or more, found shape {reference.shape}.")
     return nib.Nifti1Image(np.broadcast_to(np.float32(0), reference.shape[:3]), reference.affine)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from laion_xr.errors import unknown_label
-from laion_xr.stimuli.folder import StimulusFolder, listed
+from laion_xr.stimuli.folder import StimulusFolder, counted, listed
 
 HUMAN, AI = "human", "ai"
 
@@ -27,6 +27,9 @@ class Captions:
     """
 
     folder: StimulusFolder
+
+    def __repr__(self) -> str:
+        return f"<Captions: {counted(self.folder, 'caption_table', 'caption')}, of {self.folder.location.url}>"
 
     def __len__(self) -> int:
         return len(self.folder.caption_table)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from laion_xr.quantities import count_text
 from laion_xr.schema import STIMULUS
 from laion_xr.stimuli.folder import StimulusFolder, listed
 from laion_xr.stimuli.variables import embedding_models, embedding_variable
@@ -26,6 +27,10 @@ class Embeddings:
     """
 
     folder: StimulusFolder
+
+    def __repr__(self) -> str:
+        models = f" ({', '.join(self.models)})" if self.models else ""
+        return f"<Embeddings: {count_text(len(self.models), 'model')}{models}, of {self.folder.location.url}>"
 
     @property
     def models(self) -> list[str]:

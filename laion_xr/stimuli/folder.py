@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from laion_xr.errors import SelectionError, unknown_label
+from laion_xr.errors import LaionXRError, SelectionError, unknown_label
 from laion_xr.location import Location
+from laion_xr.quantities import count_text
 from laion_xr.stimuli.table import Files, Names, read_captions, read_masks, read_stimulus_table
 
 
@@ -97,3 +98,13 @@ def listed(names: str | Iterable[str]) -> list[str]:
         if not isinstance(name, str):
             raise SelectionError(f"Images are named by their file names, found {name!r}: give a name or a list.")
     return [str(name) for name in found]
+
+
+def counted(folder: StimulusFolder, table: str, noun: str) -> str:
+    """Return how many rows a table has, as a `repr` says it: no error, and no request to an address."""
+    if table not in vars(folder) and not folder.location.is_local:
+        return f"{noun}s, not counted yet"
+    try:
+        return count_text(len(getattr(folder, table)), noun)
+    except LaionXRError:
+        return f"no {noun}s that can be read"

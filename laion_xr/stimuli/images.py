@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from laion_xr import layout
 from laion_xr.errors import SelectionError
 from laion_xr.location import FileEntry
 from laion_xr.readers.images import ImageRow, described, read_encoded
 from laion_xr.readers.pictures import Pixels, decode, picture_size
-from laion_xr.stimuli.folder import StimulusFolder
+from laion_xr.stimuli.folder import StimulusFolder, counted
 from laion_xr.stimuli.table import stimulus_entry
 from laion_xr.stimuli.variables import image_source
 
@@ -37,6 +38,11 @@ class Images:
     """
 
     folder: StimulusFolder
+
+    def __repr__(self) -> str:
+        here = layout.stimulus_path("images") in self.folder.files
+        names = counted(self.folder, "metadata", "image")
+        return f"<Images: {names}{'' if here else ', without their pictures'}, of {self.folder.location.url}>"
 
     def __len__(self) -> int:
         return len(self.folder.names)

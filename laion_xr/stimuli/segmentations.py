@@ -16,7 +16,7 @@ from laion_xr.errors import FileFormatError
 from laion_xr.readers.annotations import BOX
 from laion_xr.readers.images import read_mask_shape
 from laion_xr.readers.pictures import Pixels, picture_size
-from laion_xr.stimuli.folder import StimulusFolder
+from laion_xr.stimuli.folder import StimulusFolder, counted
 from laion_xr.stimuli.images import Images
 from laion_xr.stimuli.table import stimulus_entry
 from laion_xr.stimuli.variables import mask_variable
@@ -41,6 +41,9 @@ class Segmentations:
     """
 
     folder: StimulusFolder
+
+    def __repr__(self) -> str:
+        return f"<Segmentations: {counted(self.folder, 'mask_table', 'mask')}, of {self.folder.location.url}>"
 
     def __len__(self) -> int:
         return len(self.table)

@@ -28,6 +28,13 @@ _CALLED = {
     "captions": "captions",
 }
 
+_FETCHED = {
+    "metadata": "download-captions ROOT",  # the smallest that it comes with
+    "segmentations": "download-segmentations ROOT",
+    "segmentations_metadata": "download-segmentations ROOT",
+    "captions": "download-captions ROOT",
+}
+
 _CLUSTER = re.compile(r"_cluster_(\d+)_")
 _OOD = re.compile(r"shared_(?:\d+rep_)?OOD_([^_]+)_")
 _TEXT = ("image_name", "dataset", "participant", "unique_or_shared")
@@ -45,9 +52,10 @@ def stimulus_entry(location: Location, files: Files, kind: str) -> FileEntry:
     if path in files:
         return files[path]
     how = (
-        f"they are given out under a Data Use Agreement: request access at {ACCESS}, and put the file there"
+        "they are given out under a Data Use Agreement: 'laion-xr download-stimuli ROOT' asks for access and fetches "
+        f"them (or request access at {ACCESS}, and put the file there)"
         if kind == "images"
-        else "download them first"
+        else f"download them first with 'laion-xr {_FETCHED[kind]}'"
     )
     raise StimuliNotDownloadedError(f"The {_CALLED[kind]} are not there: expected {location.show(path)}; {how}.")
 

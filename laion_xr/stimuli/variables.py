@@ -62,8 +62,8 @@ def embedding_variable(
         there = embedding_models(files)
         if model in layout.EMBEDDING_MODELS:
             raise StimuliNotDownloadedError(
-                f"The embeddings of {model} are not there: expected {location.show(path)}; download them first "
-                f"(here: {', '.join(there) or 'none'})."
+                f"The embeddings of {model} are not there: expected {location.show(path)}; download them first with "
+                f"'laion-xr download-embeddings ROOT --model {model}' (here: {', '.join(there) or 'none'})."
             )
         raise UnknownLabelError(did_you_mean("Embedding model", model, there))
     entry = files[path]

@@ -32,7 +32,7 @@ def ingest(
     plan: IngestPlan | None = None,
     progress: bool | Callable[[int], object] = True,
 ) -> pd.DataFrame:
-    """Inflate sessions once and keep them in a store, from which they are read a hundred times faster.
+    """Inflate sessions once and keep them in a store, from which an ROI is read about a hundred times faster.
 
     A killed ingest, run again, keeps what is complete; a session appears in the store only when it is complete and was
     read back. Sessions are written in threads; where a distributed client is active, on its workers, each as many at

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from laion_xr.errors import SelectionError, did_you_mean
+from laion_xr.quantities import estimate_text, size_text
 from laion_xr.store.precision import LIMITS, kept_share
 
 # Chosen by measurement: docs/explanation/store.md has the table
@@ -50,7 +51,7 @@ class SessionPlan:
         return 4 * self.n_trials * self.n_voxels
 
 
-@dataclass
+@dataclass(repr=False)
 class IngestPlan:
     """What an ingest will do. Every field may be edited before it is passed to `ingest`.
 
@@ -115,7 +116,7 @@ class IngestPlan:
             return max(self.workers, 1)
         if self.memory < self.worker_bytes:
             raise SelectionError(
-                f"memory={self.memory / 1e6:.0f} MB is less than one worker takes ({self.worker_bytes / 1e6:.0f} MB "
+                f"memory={size_text(self.memory)} is less than one worker takes ({size_text(self.worker_bytes)} "
                 f"with chunks of {self.chunks[0]} trials): give more."
             )
         return max(1, min(self.workers, self.memory // self.worker_bytes))
@@ -161,6 +162,10 @@ class IngestPlan:
                 f"Expected the JSON of an ingest plan, as 'laion-xr plan --json' prints it: {error}."
             ) from None
 
+    def __repr__(self) -> str:
+        # what a notebook shows of a bare plan
+        return str(self)
+
     def __str__(self) -> str:
         lines = [f"{self.root} -> {self.store}"]
         lines += [
@@ -170,7 +175,7 @@ class IngestPlan:
         free = "unknown" if self.free_bytes is None else f"{self.free_bytes / 1e9:.1f} GB"
         lines.append(
             f"{len(self.to_write)} of {len(self.sessions)} sessions to write, about {self.store_bytes / 1e9:.2f} GB "
-            f"(free: {free}), about {self.seconds:.0f} s with {self.workers} "
+            f"(free: {free}), {estimate_text(self.seconds)} with {self.workers} "
             f"workers of {self.worker_bytes / 1e6:.0f} MB"
         )
         return "\n".join(lines)

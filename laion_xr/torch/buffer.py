@@ -60,7 +60,7 @@ class Buffer:
             start, n = int(slots[0]), len(slots)
             target = self.betas[start : start + n]
             together = int(slots[-1]) - start == n - 1 and bool((np.diff(slots) == 1).all())
-            direct = together and target.dtype == torch.float32
+            direct = together and target.dtype == self.part.read_dtype
             into = target if direct else self._scratch(n, n_voxels)
             self.part.betas.read(rows, out=into.numpy())
             values = self.part.prepared(into)
@@ -71,5 +71,5 @@ class Buffer:
 
     def _scratch(self, n: int, n_voxels: int) -> torch.Tensor:
         if self._room is None or len(self._room) < n:
-            self._room = torch.empty((n, n_voxels), dtype=torch.float32)
+            self._room = torch.empty((n, n_voxels), dtype=self.part.read_dtype)
         return self._room[:n]

@@ -21,7 +21,7 @@ from laion_xr.torch.iterable import DRAWN, TrialStream
 from laion_xr.torch.map_dataset import TrialDataset
 from laion_xr.torch.shuffle import DROP, PAD, Order
 from laion_xr.torch.sources import BetaSource, beta_source
-from laion_xr.torch.trials import Item, Trials
+from laion_xr.torch.trials import Item, Trials, label_digest
 
 ITERABLE, MAP = "iterable", "map"
 # Of the buffer of a worker, where the user names none: as many trials as fit, and no more than mix well
@@ -54,9 +54,9 @@ def to_torch(
 ) -> TrialStream | TrialDataset:
     """Return single trials as a dataset of PyTorch; nothing is read yet.
 
-    Items and batches are dicts: `betas` (voxel,), `trial` (its number in the subject's table), `stimulus` (the image's
-    name), `stimulus_index` (its row in the metadata), and `image`, `embedding`, `caption` when they are asked for;
-    of a tree of subjects, `subject`.
+    Items and batches are dicts: `betas` (voxel,), `trial` (its number in the subject's table; means of repeats have
+    none), `stimulus` (the image's name), `stimulus_index` (its row in the metadata), and `image`, `embedding` and
+    `caption` when they are asked for; of a tree of subjects, `subject`.
 
     Parameters
     ----------
@@ -66,12 +66,13 @@ def to_torch(
         then of one subject, as each has voxels of its own.
     kind
         `"iterable"`: shuffled in blocks that are cheap to read, sharded over ranks and workers, resumable. `"map"`:
-        any trial by its number, for samplers of your own.
+        any trial by its number, for samplers of your own, which decide on order, batches and ranks.
     image
         Pixels, or (height, width), to resize to; True for the size in the file. Tensors `(rgb, y, x)` uint8.
     embedding
-        A model: a tensor `(feature,)`; several: a dict of them; or an array with a row a trial. NaN where an image has
-        none.
+        A model: a tensor `(feature,)`; several: a dict of them. NaN where an image has none. Or an array of your own:
+        a DataArray `(trial or stimulus, feature)`, matched by these labels as in `encode` (as is a table of pandas
+        whose index has one of these names); one without labels has a row a trial.
     caption
         `"human"`, `"ai"` or `"any"`: one of the image's captions, drawn anew each epoch; `""` where it has none.
     transform
@@ -94,7 +95,7 @@ def to_torch(
         Which share, of how many. None: those of torch.distributed where it is initialised, else those that torchrun
         sets, else everything.
     dtype
-        Of betas and embeddings: float16, bfloat16, float32 or float64 of PyTorch, or its name.
+        Of betas and embeddings: float16, bfloat16, float32 or float64 of PyTorch or NumPy, or its name.
     nan
         What missing betas become. None: they stay NaN.
     root, storage_options
@@ -133,6 +134,9 @@ def to_torch(
         raise SelectionError(f"transform is called with each item: expected a function, found {transform!r}.")
     if nan is not None and (isinstance(nan, bool) or not isinstance(nan, (int, float, np.number))):
         raise SelectionError(f"nan is the number that missing betas become, or None to keep them, found {nan!r}.")
+    for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
+        if not isinstance(flag, (bool, np.bool_)):
+            raise SelectionError(f"{name} is True or False, found {flag!r}.")
     if even not in (None, DROP, PAD):
         raise SelectionError(f"even is 'drop', 'pad' or None, found {even!r}.")
     numbers = _dtype(dtype)
@@ -142,7 +146,8 @@ def to_torch(
     # Python's own numbers: a state of NumPy's is no JSON
     seed, batch_size = int(seed), batch_size if batch_size is None else int(batch_size)
     if kind == MAP:
-        return _map(parts, seed, transform, batch_size)
+        given = {"batch_size": batch_size, "buffer": buffer, "even": even, "rank": rank, "world_size": world_size}
+        return _map(parts, seed, transform, {**given, "drop_last": drop_last or None})
     share = _share(rank, world_size)
     orders = []
     for part in parts:
@@ -178,19 +183,26 @@ def _trials(
         )
     if betas.dtype.kind != "f":
         raise SelectionError(f"to_torch needs real numbers, found {betas.dtype}.")
-    return Trials(beta_source(betas.transpose(dim, VOXEL)), fields_of(obj, dim, **options), dtype, nan, constant)
+    labels = label_digest(obj, betas.dims)
+    return Trials(
+        beta_source(betas.transpose(dim, VOXEL)), fields_of(obj, dim, **options), dtype, nan, constant, labels
+    )
 
 
 def _map(
-    parts: list[Trials], seed: int, transform: Callable[[Item], Any] | None, batch_size: int | None
+    parts: list[Trials], seed: int, transform: Callable[[Item], Any] | None, unused: Mapping[str, Any]
 ) -> TrialDataset:
     if len(parts) > 1:
         raise SelectionError(
             f"A map dataset is of one subject, found {len(parts)}: make one of each and join them with "
             "torch.utils.data.ConcatDataset, or use kind='iterable'."
         )
-    if batch_size is not None:
-        raise SelectionError("The batches of a map dataset are the DataLoader's: give batch_size to it.")
+    if given := [name for name, value in unused.items() if value is not None]:
+        raise SelectionError(
+            f"The batches of a map dataset are the DataLoader's, and who takes which is its sampler's: give "
+            f"{', '.join(given)} to these (rank, world_size and even: torch.utils.data.DistributedSampler), or use "
+            "kind='iterable'."
+        )
     if parts[0].betas.costs_whole_files:
         warnings.warn(
             "Any trial costs its whole session here, as in .nii.gz or after z-scoring, and so does each session of a "
@@ -213,12 +225,22 @@ def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if rank is None or world_size is None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
-        rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        rank, world_size = _of_environment("RANK", 0), _of_environment("WORLD_SIZE", 1)
     _whole("world_size", world_size, 1)
     _whole("rank", rank, 0)
     if rank >= world_size:
         raise SelectionError(f"rank is below world_size: expected 0 to {world_size - 1}, found {rank}.")
     return int(rank), int(world_size)
+
+
+def _of_environment(name: str, otherwise: int) -> int:
+    text = os.environ.get(name, "").strip()
+    if text and not text.isdecimal():
+        raise SelectionError(
+            f"The environment variable {name}, which torchrun sets, is a whole number, found {text!r}: unset it, or "
+            "give rank and world_size."
+        )
+    return int(text) if text else otherwise
 
 
 def _whole(name: str, value: object, least: int) -> None:
@@ -229,7 +251,8 @@ def _whole(name: str, value: object, least: int) -> None:
 
 
 def _dtype(dtype: Any) -> torch.dtype:
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    name = np.dtype(dtype).name if isinstance(dtype, (type, np.dtype)) else dtype
+    found = getattr(torch, name, None) if isinstance(name, str) else name
     if not isinstance(found, torch.dtype) or found not in DTYPES:
         raise SelectionError(
             f"dtype is one of {', '.join(str(known).removeprefix('torch.') for known in DTYPES)}, or its name, found "

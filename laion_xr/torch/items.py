@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from laion_xr.analysis.features import matched_rows
 from laion_xr.analysis.stimuli import captions, embeddings, images
 from laion_xr.errors import SelectionError
 from laion_xr.lazy.array import plan_of
@@ -178,7 +179,8 @@ def fields_of(
     """
     n = obj.sizes[dim]
     found: dict[str, Field] = {}
-    found["trial"] = Numbers(obj[TRIAL].values if TRIAL in obj.coords and obj[TRIAL].dims == (dim,) else np.arange(n))
+    if dim == TRIAL:  # means of repeats are of no trial
+        found["trial"] = Numbers(obj[TRIAL].values if TRIAL in obj.coords else np.arange(n))
     if STIMULUS not in obj.coords or obj[STIMULUS].dims != (dim,):
         if image is not None or caption is not None or _is_model(embedding):
             raise SelectionError(
@@ -186,7 +188,7 @@ def fields_of(
                 f"{dim!r}, found {', '.join(map(str, obj.coords)) or 'none'}; keep it when you select."
             )
         if embedding is not None:
-            found["embedding"] = _rows(embedding, n, dim, dtype)
+            found["embedding"] = _rows(embedding, obj, dim, dtype)
         return found
     codes, names = pd.factorize(obj[STIMULUS].values.astype(object))
     found[STIMULUS] = Names(codes, [str(name) for name in names])
@@ -210,7 +212,7 @@ def fields_of(
         of_models = {m: _embeddings(codes, embeddings(shown, m, **place), dtype) for m in models}
         found["embedding"] = of_models[embedding] if isinstance(embedding, str) else Several(of_models)
     elif embedding is not None:
-        found["embedding"] = _rows(embedding, n, dim, dtype)
+        found["embedding"] = _rows(embedding, obj, dim, dtype)
     if caption is not None:
         texts = captions(shown, None if caption == "any" else caption, **place).values
         found["caption"] = Caption(codes, [[str(text) for text in of_image if text] for of_image in texts])
@@ -248,11 +250,29 @@ def _embeddings(codes: IntArray, array: xr.DataArray, dtype: torch.dtype) -> Fie
     return ShownEmbeddings(codes, plan.readers[0], at, plan.voxels.ids, dtype)
 
 
-def _rows(values: Any, n: int, dim: str, dtype: torch.dtype) -> Field:
+def _rows(values: Any, obj: xr.Dataset | xr.DataArray, dim: str, dtype: torch.dtype) -> Field:
+    """Return rows of an array: by their labels where it has some, else in the order in which they stand."""
+    n = obj.sizes[dim]
+    labelled = _labelled(values)
+    if labelled is not None:
+        found = matched_rows(labelled, obj, dim)
+        values = found.values.reshape((n, *labelled.shape[1:]) if labelled.ndim == 1 else found.shape)
     values = np.asarray(values)
     if values.ndim < 1 or len(values) != n:
         raise SelectionError(
             f"An array as embedding has a row a {dim}: expected {n}, found the shape {values.shape}; make it of the "
-            "same selection, or name a model."
+            "same selection, give it the coordinate trial or stimulus, or name a model."
         )
-    return Rows(values, dtype)
+    if values.dtype.kind not in "fiub":
+        raise SelectionError(f"An array as embedding holds real numbers, found {values.dtype}: code them first.")
+    return Rows(np.ascontiguousarray(values, values.dtype if values.dtype.itemsize <= 8 else np.float64), dtype)
+
+
+def _labelled(values: Any) -> xr.DataArray | None:
+    """Return an array, or a table of pandas, that says whose its rows are."""
+    if isinstance(values, xr.DataArray):
+        return values if values.ndim <= 2 and {TRIAL, STIMULUS} & {*values.dims} else None
+    if isinstance(values, (pd.Series, pd.DataFrame)) and values.index.name in (TRIAL, STIMULUS):
+        dims = (str(values.index.name), "feature")[: values.ndim]
+        return xr.DataArray(values.to_numpy(), {dims[0]: values.index.to_numpy()}, dims)
+    return None

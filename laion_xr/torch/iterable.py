@@ -238,6 +238,7 @@ class TrialStream(IterableDataset[Item]):
             "version": 1,
             "seed": self.seed,
             "shapes": [list(part.betas.shape) for part in self.parts],
+            "labels": [part.labels for part in self.parts],
             "blocks": [len(order.blocks) for order in self.orders],
             "batch_size": self.batch_size,
             "buffer": [order.buffer for order in self.orders],

@@ -34,7 +34,7 @@ class BetaSource(Protocol):
     costs_whole_files: bool  # any part of a block costs all of it
 
     def read(self, rows: IntArray, out: Floats | None = None) -> Floats:
-        """Return rows in the order asked for, float32 `(len(rows), voxel)`, or fill `out`."""
+        """Return rows in the order asked for, float32 `(len(rows), voxel)`, or fill `out`, float32 or float64."""
 
 
 class SessionBetas:

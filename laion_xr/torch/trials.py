@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import xarray as xr
 
 from laion_xr.readers.base import IntArray
+from laion_xr.schema import STIMULUS, SUBJECT, TRIAL, VOXEL
 from laion_xr.torch.items import Field
 from laion_xr.torch.slots import aligned
 from laion_xr.torch.sources import BetaSource
 
 Item = dict[str, Any]
+# Coordinates that say which trials and voxels an array has
+IDENTITY = (TRIAL, "session", STIMULUS, VOXEL, SUBJECT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +37,8 @@ class Trials:
         What missing betas become; None: they stay NaN.
     constant
         Keys that are the same in all items (the subject).
+    labels
+        Digest of which trials and voxels these are: a resume is of the same.
     """
 
     betas: BetaSource
@@ -39,6 +46,7 @@ class Trials:
     dtype: torch.dtype = torch.float32
     nan: float | None = None
     constant: Mapping[str, Any] | None = None
+    labels: str = ""
 
     def __len__(self) -> int:
         return self.betas.shape[0]
@@ -58,10 +66,30 @@ class Trials:
 
     def read(self, rows: IntArray) -> torch.Tensor:
         """Return the betas of rows, one read a session."""
-        return self.prepared(torch.from_numpy(self.betas.read(rows)))
+        room = torch.empty((len(rows), self.betas.shape[1]), dtype=self.read_dtype)
+        return self.prepared(torch.from_numpy(self.betas.read(rows, out=room.numpy())))
+
+    @property
+    def read_dtype(self) -> torch.dtype:
+        """Type that betas are read as: double only where that is what is wanted."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     def prepared(self, betas: torch.Tensor) -> torch.Tensor:
         """Return betas as they are served: of the type that is wanted, without NaN where that is wanted."""
         if self.nan is not None:
             betas.masked_fill_(torch.isnan(betas), self.nan)
         return betas.to(self.dtype)
+
+
+def label_digest(obj: xr.Dataset | xr.DataArray, dims: Collection[Hashable]) -> str:
+    """Return a digest of whose trials and voxels these are, and which, in their order."""
+    subject = obj.attrs.get(SUBJECT) or (obj[VOXEL].attrs.get(SUBJECT) if VOXEL in obj.coords else None)
+    found = hashlib.sha256(str(subject).encode())
+    for name in IDENTITY:
+        if name not in obj.coords or len(obj[name].dims) != 1 or obj[name].dims[0] not in dims:
+            continue
+        values = obj[name].values
+        numbers = values.dtype.kind in "iu"
+        found.update(name.encode())
+        found.update(values.astype("<i8").tobytes() if numbers else "\0".join(map(str, values.tolist())).encode())
+    return found.hexdigest()[:16]

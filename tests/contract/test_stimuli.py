@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import fsspec
 import h5py
 import numpy as np
 import pandas as pd
@@ -746,3 +747,28 @@ def test_files_of_something_else(copied: Path) -> None:
         stimuli = laion_xr.load_stimuli(copied)
         with pytest.raises(FileFormatError, match=rf"{path} has no array '{array}' of . dims: found other"):
             stimuli.images[stimuli.names[0]] if array == "images" else stimuli.segmentations.masks
+
+
+def test_look_ups_say_what_they_are(dataset_root: Path, plain: Plain, copied: Path) -> None:
+    stimuli = laion_xr.load_stimuli(dataset_root)
+    assert repr(stimuli.images) == f"<Images: {len(plain.metadata)} images, of {dataset_root}>"
+    assert repr(stimuli.embeddings) == f"<Embeddings: 4 models ({', '.join(MODELS)}), of {dataset_root}>"
+    assert repr(stimuli.captions) == f"<Captions: {len(plain.captions):,} captions, of {dataset_root}>"
+    assert repr(stimuli.segmentations) == f"<Segmentations: {len(plain.masks)} masks, of {dataset_root}>"
+    for kind in ("stimuli.h5", "desc-captions.csv"):
+        (copied / "stimuli" / f"task-images_{kind}").unlink()
+    stimuli = laion_xr.load_stimuli(copied)
+    assert f"{len(plain.metadata)} images, without their pictures" in repr(stimuli.images)
+    assert "no captions that can be read" in repr(stimuli.captions)
+
+
+def test_a_look_up_at_an_address_asks_nothing_to_say_what_it_is(plain: Plain, dataset_root: Path) -> None:
+    address = fsspec.filesystem("memory")
+    address.put(str(dataset_root / "stimuli"), "/looked-at/stimuli", recursive=True)
+    try:
+        stimuli = laion_xr.load_stimuli("memory://looked-at")
+        assert "images, not counted yet" in repr(stimuli.images)
+        assert len(stimuli.images) == len(plain.metadata)
+        assert f"{len(plain.metadata)} images, of" in repr(stimuli.images)
+    finally:
+        address.rm("/looked-at", recursive=True)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import laion_xr
 from laion_xr._version import __version__
-from laion_xr.errors import StaleStoreWarning, StoreError
+from laion_xr.errors import ReadCostWarning, StaleStoreWarning, StoreError
 from laion_xr.location import Location
 from laion_xr.readers.zarrarrays import LOST
 from laion_xr.stored import FORMAT_VERSION, RECORD, stored_sessions
@@ -292,8 +292,21 @@ def test_a_session_that_is_not_complete_is_none(tiny: Any, store_copy: Path, rea
     assert {r.session for r in reads.betas} == {"ses-02"}
 
 
-def test_no_store_there(tiny: Any, tmp_path: Path) -> None:
-    same_bits(open_subject(tiny.root, store=tmp_path / "none.zarr").betas.values, tiny.matrix())
+def test_no_store_there(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.warns(ReadCostWarning, match=r"There is no store at .*none.zarr: nothing is there.*laion_xr.ingest"):
+        ds = open_subject(tiny.root, store=tmp_path / "none.zarr")
+    same_bits(ds.betas.values, tiny.matrix())
+    with pytest.warns(ReadCostWarning, match=r"is no store of laion_xr: it has no zarr.json"):
+        open_subject(tiny.root, store=tiny.root)
+    ds[["x"]].drop_indexes(["roi", "noise_ceiling"]).to_zarr(tmp_path / "other.zarr", consolidated=False)
+    with pytest.warns(ReadCostWarning, match=r"other.zarr is no store of laion_xr: it holds no subject"):
+        open_subject(tiny.root, store=tmp_path / "other.zarr")
+    with monkeypatch.context() as environment:
+        environment.setenv("LAION_XR_STORE", str(tmp_path / "none.zarr"))
+        with pytest.warns(ReadCostWarning, match=r"There is no store at .* correct store= \(or LAION_XR_STORE"):
+            open_subject(tiny.root)
+    # asked for the files: nobody looks for a store
+    open_subject(tiny.root, store=tmp_path / "none.zarr", source="nifti")
     with pytest.raises(StoreError, match="is not in the store"):
         open_subject(tiny.root, store=tmp_path / "none.zarr", source="store")
     with pytest.raises(StoreError, match="source='store' needs a store: pass store="):

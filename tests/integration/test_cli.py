@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 from PIL import Image
+from rich.console import Console
+from rich.table import Table
 from typer.testing import CliRunner, Result
 
 import laion_xr.cli.demo_data as demo_data_module
@@ -162,6 +165,55 @@ def test_a_note_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "Note: no room\nNote: no mask\n"
 
 
+# what fits on a screen
+
+
+def table_of(rows: int = 2) -> Table:
+    table = screen.plain_table("Sessions", "subject", ">trials of all runs", ">size", "problem")
+    for i in range(rows):
+        table.add_row(f"sub-{i:02d}", f"{1_234_567 + i:,}", "1.15 GB", "it has been truncated " * 3)
+    return table
+
+
+def test_what_is_no_terminal_has_no_edge(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "/data/" + "a_rather_long_folder_name/" * 20
+    table = screen.plain_table("Paths", "path", ">size")
+    table.add_row(long, "12 GB")
+    screen.print_table(table)
+    screen.paragraph("word " * 300)
+    screen.stderr().print(long)
+    out, err = capsys.readouterr()
+    assert any(long in line and "12 GB" in line for line in out.splitlines())
+    assert "word " * 299 in out
+    assert long in err
+
+
+@pytest.mark.parametrize("width", [200, 80, 60, 45])
+def test_names_and_numbers_are_whole_however_narrow(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(screen, "stdout", lambda: shown)
+    screen.print_table(table_of(), prose=["problem"], spare=["size"])
+    text = shown.file.getvalue()
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width or width == 45
+    for i in range(2):
+        assert any(f"sub-{i:02d}" in line and f"{1_234_567 + i:,}" in line for line in lines)
+    assert "…" not in text
+    assert text.count("truncated") == 6
+    assert ("1.15 GB" in text) == ("Too narrow for size" not in text)
+
+
+def test_columns_are_left_out_one_by_one_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Console(file=io.StringIO(), force_terminal=True, width=30, color_system=None)
+    monkeypatch.setattr(screen, "stdout", lambda: shown)
+    table = screen.plain_table("T", *"abcd")
+    table.add_row(*("x" * 10 for _ in "abcd"), style="red")
+    screen.print_table(table, spare=["c", "b"])
+    text = shown.file.getvalue()
+    assert [line.split() for line in text.splitlines() if "x" in line] == [["x" * 10, "x" * 10]]
+    assert "Too narrow for c, b: widen the terminal, or use --json." in " ".join(text.split())
+
+
 # info
 
 
@@ -207,6 +259,16 @@ def test_info_json(truth: Truth) -> None:
     stimuli = report["stimuli"]
     assert (stimuli["images"], stimuli["models"]) == (len(truth.stimuli.metadata), list(layout.EMBEDDING_MODELS))
     assert all((truth.root / f["path"]).stat().st_size == f["size"] for f in stimuli["files"])
+
+
+def test_rois_are_in_one_order_everywhere(truth: Truth) -> None:
+    ds = xr.open_dataset(truth.root, engine="laion_fmri", subject="sub-03")
+    order = ds.laion.info().rois.index.tolist()
+    found = json.loads(run("info", truth.root, "sub-03", "--json").stdout)
+    assert [roi["roi"] for roi in found["subjects"][0]["rois"]] == order
+    assert order.index("mfswords") < order.index("VWFA1")
+    rows = [line.split() for line in run("info", truth.root, "sub-03").stdout.splitlines()]
+    assert [name for row in rows for name in row[:2] if name in order] == order
 
 
 def test_info_of_half_a_root(half: Path) -> None:
@@ -314,6 +376,7 @@ def test_simulate_never_replaces_other_data(tmp_path: Path) -> None:
     [
         ([], None),
         (["2"], 2),
+        (["0"], 0),
         (["03"], ["03"]),
         (["1,3"], ["1", "3"]),
         (["sub-01, sub-03", "7"], ["sub-01", "sub-03", "7"]),

@@ -44,6 +44,24 @@ def sentence(result: Result) -> str:
     return result.stderr
 
 
+def test_a_store_that_is_none_is_said_when_it_is_set(file: Path, tmp_path: Path) -> None:
+    result = run("config", "set", "store", tmp_path / "laoin.zarr")
+    assert result.exit_code == 0
+    assert f"Note: There is no store at {tmp_path / 'laoin.zarr'}: nothing is there" in result.stderr
+    assert f"`laion-xr ingest ROOT {tmp_path / 'laoin.zarr'}` makes one" in result.stderr
+    (tmp_path / "other").mkdir()
+    assert "other is no store of laion_xr" in run("config", "set", "store", tmp_path / "other").stderr
+    # nobody asks an address
+    assert run("config", "set", "store", "s3://bucket/laion.zarr").stderr == ""
+
+
+def test_paths_are_whole_in_a_pipe(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    store = tmp_path / ("a_rather_long_folder_name" * 5) / "laion.zarr"
+    run("config", "set", "store", store)
+    assert f"store       {store}  (the file)" in run("config").stdout.splitlines()
+
+
 def test_shows_values_and_where_they_come_from(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAION_XR_STORE", "s3://bucket/store")
     monkeypatch.setenv("LAION_FMRI_REQUEST_ID", "lfm_secret")

@@ -48,6 +48,15 @@ def test_plan_download_and_again(mirror: list[str], dataset_root: Path, tmp_path
     assert verbose.exit_code == 0
 
 
+def test_a_line_a_file_is_not_broken(mirror: list[str], tmp_path: Path) -> None:
+    deep = tmp_path / ("a_rather_long_folder_name" * 5)
+    asked = ["download", deep, "-s", "3", "--session", "1", "--include", "trials", *mirror, "--accept-license"]
+    lines = run(*asked, "-v").stderr.splitlines()
+    fetched = [path.name for path in deep.rglob("*.tsv")]
+    assert fetched
+    assert all(any(name in line for line in lines) for name in fetched)
+
+
 def test_siblings(mirror: list[str], tmp_path: Path) -> None:
     accept = [*mirror, "--accept-license"]
     models = said("download-embeddings", tmp_path, "--model", "CLIP", *accept)["fetched"]

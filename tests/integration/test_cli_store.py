@@ -141,10 +141,28 @@ def test_workers_are_clamped_and_both_numbers_said(root: Path, tmp_path: Path) -
 
 
 def test_plan_refuses_what_cannot_be(root: Path, tmp_path: Path) -> None:
-    assert "--memory 1 MB" in sentence(run("plan", root, tmp_path / "x", "--memory", "1MB"))
+    assert "--memory 1.00 MB" in sentence(run("plan", root, tmp_path / "x", "--memory", "1MB"))
     assert "relative error between" in sentence(run("plan", root, tmp_path / "x", "--precision", "2"))
     assert "sub-01, sub-03" in sentence(run("plan", root, tmp_path / "x", "--subject", "sub-02"))
     assert "derivatives" in sentence(run("plan", tmp_path, tmp_path / "x"))
+
+
+def test_a_plan_file_that_is_not_there_is_one_clear_sentence(root: Path, tmp_path: Path) -> None:
+    found = sentence(run("ingest", root, tmp_path / "laion.zarr", "--plan", tmp_path / "nope.json"))
+    assert f"--plan {tmp_path / 'nope.json'} cannot be read (No such file or directory)" in found
+    assert f"laion-xr plan ROOT STORE --json > {tmp_path / 'nope.json'}" in found
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    assert "is no text" in sentence(run("ingest", root, tmp_path / "laion.zarr", "--plan", tmp_path / "binary.json"))
+
+
+def test_memory_is_said_as_it_was_given(root: Path, tmp_path: Path) -> None:
+    found = sentence(run("plan", root, tmp_path / "laion.zarr", "--memory", "1KB"))
+    assert "--memory 1.00 kB is less than one worker takes" in found
+
+
+def test_plan_ends_with_a_duration_for_people(root: Path, tmp_path: Path) -> None:
+    last = run("plan", root, tmp_path / "laion.zarr").stdout.splitlines()[-1]
+    assert last == "To write: 4 sessions of 4, under 1 s"
 
 
 # ingest

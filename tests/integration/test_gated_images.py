@@ -39,6 +39,7 @@ from laion_xr.errors import (
     LicenseNotAcceptedError,
     NoSpaceError,
     NotALaionDatasetError,
+    SelectionError,
     TermsOutdatedError,
     TooManyRequestsError,
     UnreachableError,
@@ -312,9 +313,44 @@ def test_too_many_requests_and_a_short_pause(service: Any, root: Path, known: st
 
 def test_terms_that_are_outdated(service: Any, root: Path, known: str) -> None:
     service.terms_version = "3.0"
-    with pytest.raises(TermsOutdatedError, match=r"version 3\.0 has to be accepted: open http://127") as caught:
-        download_stimuli(root)
-    assert known not in str(caught.value)
+    for details in ({}, {**WHO, "accept_licenses": True}):  # the id of the environment would win again
+        with pytest.raises(
+            TermsOutdatedError, match=r"read http://127[^ ]*/terms, .*unset LAION_FMRI_REQUEST_ID"
+        ) as caught:
+            download_stimuli(root, **details)
+        assert known not in str(caught.value)
+        assert "<hidden>" not in str(caught.value)
+    assert service.of("/access/request") == []
+
+
+def test_terms_that_are_outdated_are_accepted_anew(service: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    download_stimuli(root, **WHO, accept_licenses=True)
+    before = json.loads(auth_file().read_text())["request_id"]
+    service.terms_version = "3.0"
+    for details in ({}, WHO, {"accept_licenses": True}):  # never silently
+        with pytest.raises(TermsOutdatedError, match="accept_licenses=True"):
+            download_stimuli(root, **details)
+    download_stimuli(root, **WHO, accept_licenses=True)
+    assert service.of("/access/request")[-1].body["terms_version"] == "3.0"
+    after = json.loads(auth_file().read_text())["request_id"]
+    assert after != before
+    assert whole(service, root)
+    download_stimuli(root)  # with the new id, and no details
+    # at a terminal they are asked for
+    service.terms_version = "4.0"
+    monkeypatch.setattr("laion_xr.access.agreement.someone_is_there", lambda: True)
+    answers = [WHO["name"], WHO["email"], WHO["institution"], "", WHO["research_purpose"], "yes"]
+    monkeypatch.setattr("builtins.input", lambda question: answers.pop(0))
+    download_stimuli(root)
+    assert answers == []
+    assert service.of("/access/request")[-1].body["terms_version"] == "4.0"
+
+
+@pytest.mark.parametrize("key", [*WHO, "pi_or_supervisor"])
+def test_details_that_are_no_texts(service: Any, root: Path, key: str) -> None:
+    with pytest.raises(SelectionError, match=rf"{key}=3 is not understood: expected a text"):
+        download_stimuli(root, **{**WHO, key: 3}, accept_licenses=True)  # type: ignore[arg-type]
+    assert service.asked == []
 
 
 def test_an_id_that_is_revoked(service: Any, root: Path, known: str) -> None:
@@ -538,6 +574,37 @@ FAILURES: list[Callable[[Any, str], None]] = [
 ]
 
 
+def only_in_the_file(text: str, mode: int = 0o600) -> Callable[[Any, str], None]:
+    """Have the id in the file and not in the environment, within a text that holds it."""
+
+    def fail(service: Any, known: str) -> None:
+        del os.environ["LAION_FMRI_REQUEST_ID"]  # `known` puts it back
+        auth_file().parent.mkdir(parents=True)
+        auth_file().write_text(text % known)
+        auth_file().chmod(mode)
+
+    return fail
+
+
+def nowhere_to_keep_it(service: Any, known: str) -> None:
+    """An id that is given, and cannot be written down."""
+    del os.environ["LAION_FMRI_REQUEST_ID"]
+    Path(os.environ["HOME"]).mkdir(exist_ok=True)
+    (Path(os.environ["HOME"]) / ".cache").symlink_to("nowhere")
+
+
+# the id as a file keeps it that cannot be used
+FAILURES += [
+    only_in_the_file('{"server_url": "https://other.example", "request_id": "%s"}'),
+    only_in_the_file('{"request_id": "%s"'),
+    only_in_the_file('"%s"'),
+    only_in_the_file('["%s"]'),
+    only_in_the_file('{"request_id": ["%s"]}'),
+    only_in_the_file('{"id": "%s"}'),
+    nowhere_to_keep_it,
+]
+
+
 @pytest.mark.parametrize("failure", range(len(FAILURES)))
 def test_no_failure_shows_a_secret(
     service: Any,
@@ -549,11 +616,12 @@ def test_no_failure_shows_a_secret(
 ) -> None:
     FAILURES[failure](service, known)
     with caplog.at_level(logging.DEBUG), pytest.raises(LaionXRError) as caught:
-        download_stimuli(root)
+        download_stimuli(root, **WHO, accept_licenses=True)
     assert leaks(service, told(caught.value)) == []
     assert leaks(service, caplog.text + "".join(repr(r.__dict__) for r in caplog.records)) == []
     assert leaks(service, "".join(capfd.readouterr())) == []
-    assert all(leaks(service, name + data.decode("latin-1")) == [] for name, data in files_below(root.parent).items())
+    written = {name: data for name, data in files_below(root.parent).items() if root.parent / name != auth_file()}
+    assert all(leaks(service, name + data.decode("latin-1")) == [] for name, data in written.items())
 
 
 def test_no_success_shows_a_secret(

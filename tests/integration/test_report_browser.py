@@ -49,6 +49,20 @@ return Array.from(document.querySelectorAll("body *")).filter((e) => own(e) && e
 """
 
 
+# Size on the page of each picture for its size as drawn, in CSS pixels; of PNG those are 1.5 to one
+NATURAL = """
+const done = arguments[0];
+Promise.all(Array.from(document.images, (i) => new Promise((resolve) => {
+  const bare = new Image();
+  bare.onload = () => {
+    const drawn = i.currentSrc.startsWith("data:image/png") ? bare.naturalWidth / 1.5 : bare.naturalWidth;
+    resolve(i.getBoundingClientRect().width / drawn);
+  };
+  bare.src = i.currentSrc;
+}))).then(done);
+"""
+
+
 @pytest.fixture(scope="module")
 def page(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("report") / "report.html"
@@ -128,7 +142,7 @@ def test_fits_the_width_and_shows_its_pictures(opens: Opens, width: int, scheme:
     sizes = driver.execute_script("const e = document.documentElement; return [e.scrollWidth, innerWidth]")
     assert sizes[0] <= sizes[1] == width
     wide = driver.execute_script(
-        "return Array.from(document.querySelectorAll('main *')).filter(e => !e.closest('.scroll, .picture, pre') && "
+        "return Array.from(document.querySelectorAll('main *')).filter(e => !e.closest('.scroll, pre') && "
         "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
     )
     assert wide == []
@@ -138,10 +152,69 @@ def test_fits_the_width_and_shows_its_pictures(opens: Opens, width: int, scheme:
     )
     assert len(pictures) == 10
     assert all(loaded and shown > 250 for loaded, shown, _ in pictures)
-    assert sum(light for _, _, light in pictures) == (10 if scheme == "light" else 1)
+    # bars, overlap, two of slices and the carpet are drawn anew for a phone; the carpet once for both schemes
+    as_on_a_light_desk = {("light", DESK): 10, ("light", PHONE): 5, ("dark", DESK): 1, ("dark", PHONE): 0}
+    assert sum(light for _, _, light in pictures) == as_on_a_light_desk[scheme, width]
     background = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
     brightness = sum(int(n) for n in background.removeprefix("rgb(").removesuffix(")").split(","))
     assert (brightness > 600) is (scheme == "light")
+
+
+@pytest.mark.parametrize("width", [320, PHONE, 700, DESK])
+def test_pictures_fit_into_their_boxes_and_are_read_without_scrolling(opens: Opens, width: int) -> None:
+    """Nothing scrolls sideways but tables that say so and code; letters of a picture are not shrunk away."""
+    driver = opens(width)
+    found = driver.execute_script(
+        "return Array.from(document.querySelectorAll('figure'), f => { const i = f.querySelector('img'); "
+        "const [a, b] = [f.parentElement.getBoundingClientRect(), i.getBoundingClientRect()]; "
+        "const s = getComputedStyle(f.parentElement); "
+        "return [f.scrollWidth <= f.clientWidth, b.left >= a.left + parseFloat(s.paddingLeft) - 0.5, "
+        "b.right <= a.right - parseFloat(s.paddingRight) + 0.5, b.width / b.height, "
+        "i.naturalWidth / i.naturalHeight, i.alt]; })"
+    )
+    assert len(found) == 10
+    for no_scroll, left, right, shown, drawn, alt in found:
+        assert no_scroll, alt
+        assert left, alt
+        assert right, alt
+        assert shown == pytest.approx(drawn, rel=0.02), alt  # not squeezed
+    scales = driver.execute_async_script(NATURAL)
+    assert min(scales) > (0.65 if width >= PHONE else 0.55)
+    scrolling = driver.execute_script(
+        "return Array.from(document.querySelectorAll('main *')).filter(e => e.scrollWidth > e.clientWidth + 1 && "
+        "['auto', 'scroll'].includes(getComputedStyle(e).overflowX)).map(e => [e.className, e.tagName, e.tabIndex])"
+    )
+    assert {(name, tag) for name, tag, _ in scrolling} <= {("scroll", "DIV"), ("", "PRE")}
+    assert all(index == 0 for *_, index in scrolling)  # by keyboard too
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_paths_of_files_are_read_without_scrolling(opens: Opens, width: int) -> None:
+    driver = opens(width)
+    for table in ("maps-table", "stimuli-table"):
+        box = driver.execute_script("return document.getElementById(arguments[0]).parentElement", table)
+        assert driver.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", box)
+        rows = driver.execute_script(
+            "const edge = arguments[0].getBoundingClientRect(); return Array.from("
+            "arguments[0].querySelectorAll('tbody tr'), r => { const p = r.lastElementChild; "
+            "const b = p.getBoundingClientRect(); const line = parseFloat(getComputedStyle(p).lineHeight); "
+            "return [p.textContent, b.left >= edge.left && b.right <= edge.right, b.height / line, "
+            "r.getBoundingClientRect().height / line]; })",
+            box,
+        )
+        assert len(rows) >= 5
+        for path, inside, lines, height in rows:
+            assert "/" in path
+            assert inside, path
+            assert lines < (5 if width == PHONE else 3), path  # with what is above and below them
+            assert height < (9 if width == PHONE else 3), path
+    # still a table, for those who hear it
+    tree = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    roles = [node["role"]["value"] for node in tree if not node["ignored"]]
+    assert roles.count("table") >= 4
+    assert roles.count("rowheader") > 40
+    press(driver, "maps-table", "Size")
+    assert driver.find_elements(By.CSS_SELECTOR, "#maps-table th[aria-sort=descending]")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -125,6 +125,8 @@ def test_raw_files_are_downloaded_by_their_entities(raw: Tiny, target: Path) -> 
     assert {n for n in names(target) if n.endswith(".gz")} == {f"{stem}_part-mag_bold.nii.gz", f"{stem}_sbref.nii.gz"}
     again = download_raw(subject="sub-03", ses="ses-01", suffix="events")
     assert (len(again.fetched), len(again.present)) == (0, 3)
+    for one in (1, [1], np.array(["1"])):
+        assert len(download_raw(subject="sub-03", ses=one, suffix="events").present) == 3
     with pytest.raises(SelectionError, match="ses-02"):
         download_raw(subject="sub-03", ses="ses-02")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from laion_xr.compat.splits import (
     Split,
@@ -19,6 +20,7 @@ from laion_xr.compat.splits import (
     load_all_splits,
     load_split,
 )
+from laion_xr.errors import SelectionError
 
 TRAIN = [f"shared_12rep_LAION_cluster_{n}_i0.jpg" for n in (9, 3, 5, 1)]
 TEST = ["shared_12rep_LAION_cluster_7_i0.jpg", "shared_12rep_LAION_cluster_2_i0.jpg"]
@@ -91,6 +93,59 @@ def test_masks_tell_the_side_of_each_trial(folder: Path) -> None:
     assert not test.any()
     train, test = get_split_masks([], "tau", "shared")
     assert (train.shape, test.shape, train.dtype) == ((0,), (0,), np.bool_)
+
+
+def test_what_has_no_label_a_trial_is_a_value_error(folder: Path) -> None:
+    table = pd.DataFrame({"session": "ses-01", "image_name": TRAIN})
+    labelled = table.assign(label=TRAIN)
+    for wrong in (
+        table,
+        table.rename(columns={"image_name": "lbl"}),
+        table[["session", "image_name"]],
+        pd.DataFrame(),
+        labelled.to_numpy(),
+        np.array(TRAIN).reshape(2, 2),
+        np.array(TRAIN[0]),
+        "ses-01",
+        b"ses-01",
+        {"label": TRAIN},
+        {"ses-01": labelled},  # of get_trial_info(["ses-01"])
+        [labelled],
+        set(TRAIN),
+        [TRAIN, TRAIN],
+        [1, 2],
+        np.array(TRAIN, dtype="S"),
+        pd.MultiIndex.from_frame(table),
+        pd.concat([labelled, labelled["label"]], axis=1),
+        xr.Dataset({"label": ("trial", TRAIN)}),
+        None,
+        3,
+    ):
+        with pytest.raises(SelectionError, match="column 'label'"):
+            get_split_masks(wrong, "tau", pool="shared")
+    with pytest.raises(SelectionError, match="found the columns session, image_name"):
+        get_split_masks(table, "tau", pool="shared")
+
+
+def test_trial_without_a_label_is_on_neither_side(folder: Path) -> None:
+    for nothing in (None, np.nan, pd.NA, ""):
+        train, test = get_split_masks(pd.Series([TRAIN[0], nothing, TEST[0]], dtype=object), "tau", "shared")
+        assert (train.tolist(), test.tolist()) == ([True, False, False], [False, False, True])
+
+
+def test_labels_come_in_any_ordered_kind(folder: Path) -> None:
+    labels = [*TRAIN, *TEST]
+    for trials in (
+        pd.Index(labels),
+        pd.Categorical(labels),
+        pd.Series(labels, dtype="string"),
+        tuple(labels),
+        iter(labels),
+        np.array(labels, dtype=object),
+        xr.DataArray(labels, dims="trial"),
+    ):
+        train, test = get_split_masks(trials, "tau", "shared")
+        assert (train.tolist(), test.tolist()) == ([True] * 4 + [False] * 2, [False] * 4 + [True] * 2)
 
 
 def test_unknown_names_are_value_errors(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,3 +157,40 @@ def test_settings_are_shown_with_nothing_secret(monkeypatch: pytest.MonkeyPatch)
     assert list(config.settings()) == ["data_dir", "store", "cache_dir", "access_url"]
     assert "lfm_secret" not in repr(config.settings())
     assert repr(config.set(store="a")) == "laion_xr.config.set(store='a')"
+
+
+class Folder(os.PathLike[bytes]):
+    def __fspath__(self) -> bytes:
+        return b"/data/of-bytes"
+
+
+def test_paths_of_bytes_are_paths(file: Path) -> None:
+    with config.set(data_dir=Folder()):  # type: ignore[arg-type]
+        assert config.get("data_dir") == "/data/of-bytes"
+    config.save(store=Folder())  # type: ignore[arg-type]
+    assert json.loads(file.read_text()) == {"store": "/data/of-bytes"}
+
+
+@pytest.mark.parametrize("name", [[], {}, 3, None, b"store"])
+def test_names_that_are_none(name: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"The setting .* does not exist"):
+        config.get(name)  # type: ignore[arg-type]
+
+
+def test_a_file_where_a_folder_of_the_path_belongs(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotALaionDatasetError, match=r"cannot be made: a file is where one of its folders belongs"):
+        config.dataset_initialize(tmp_path / "file" / "x", create=True)
+    with pytest.raises(NotALaionDatasetError, match="does not exist"):
+        config.dataset_initialize(tmp_path / "file" / "x")
+    assert not file.exists()
+
+
+def test_a_folder_that_may_not_be_made(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    with pytest.raises(ConfigurationError, match=r"cannot be made \(Permission denied\)"):
+        config.dataset_initialize(tmp_path / "x", create=True)
+    assert not file.exists()

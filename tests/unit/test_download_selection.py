@@ -87,6 +87,37 @@ def test_images_are_never_wanted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"session": [1, 9]}, "'ses-09'.*There are: ses-01, ses-02"),
+        ({"session": "averages"}, None),
+        ({"include": "*brain_mask*"}, None),
+        (
+            {"include": ["betas", "summary"]},
+            "'summary'; there are betas, trials, r2, subject_maps, rois, model, figures",
+        ),
+        ({"stat": "stat-effect", "suffix": ["statmap", "mask"]}, None),
+        ({"stat": "EFFECT"}, "Did you mean 'effect'"),
+        ({}, None),
+    ],
+)
+def test_names_that_no_file_has(options: dict[str, Any], name: str | None) -> None:
+    selection = Selection.of(**options)
+    if name is None:
+        selection.require_known(FILES, "here")
+    else:
+        with pytest.raises(SelectionError, match=f"^here: .*{name}"):
+            selection.require_known(FILES, "here")
+
+
+def test_the_mask_comes_and_is_an_answer_only_where_it_is_named() -> None:
+    assert not Selection.of(include="betas").answers(MASK)
+    assert not Selection.of(suffix="statmap").answers(MASK)
+    assert Selection.of(include="*brain_mask*").answers(MASK)
+    assert Selection.of(desc="brain").answers(MASK)
+
+
+@pytest.mark.parametrize(
     "options", [{"include": "Betas"}, {"desc": []}, {"stat": 1.5}, {"session": True}, {"suffix": ""}]
 )
 def test_arguments_that_mean_nothing(options: dict[str, Any]) -> None:

@@ -68,3 +68,4 @@ def test_missing_extra_says_what_to_install() -> None:
     error = errors.missing_extra("nilearn", "plot", "A brain slice")
     assert isinstance(error, ImportError)
     assert "pip install 'laion-xr[plot]'" in str(error)
+    assert "in a checkout of laion_xr, pip install -e '.[plot]'" in str(error)

@@ -165,6 +165,21 @@ def test_what_is_no_assembly(ds: xr.Dataset, make: Any, says: str) -> None:
         to_assembly(make(ds))
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda ds: 3, "an array as to_assembly returns it, found int"),
+        (lambda ds: None, "found NoneType"),
+        (lambda ds: np.zeros((2, 2)), "found ndarray"),
+        (lambda ds: ds, "found a Dataset: give one of its variables, betas, "),
+        (lambda ds: ds.betas, "dims presentation and neuroid"),
+    ],
+)
+def test_what_is_no_array_of_an_assembly(ds: xr.Dataset, make: Any, says: str) -> None:
+    with pytest.raises(SelectionError, match=says):
+        from_assembly(make(ds))
+
+
 def test_what_from_assembly_does_not_take(ds: xr.Dataset) -> None:
     with pytest.raises(SelectionError, match="presentation"):
         from_assembly(ds.betas)

@@ -191,6 +191,50 @@ def test_other_labels_of_what_is_averaged(ds: xr.Dataset, tmp_path: Path) -> Non
         to_nifti_folder(ds, tmp_path / "x", by="colour")
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"workers": -1}, "1 or more, or None; found -1"),
+        ({"workers": 0}, "1 or more, or None; found 0"),
+        ({"workers": 1.5}, "1 or more"),
+        ({"workers": True}, "1 or more"),
+        ({"workers": "2"}, "1 or more"),
+        ({"fill": "a"}, "fill is a number"),
+        ({"fill": None}, "fill is a number"),
+        ({"by": "session", "average": False}, "average=False writes a file a trial, and by='session'"),
+        ({"by": 5}, "by is the name of a coordinate"),
+        ({"by": ["session"]}, "by is the name of a coordinate"),
+    ],
+)
+def test_options_that_mean_nothing(
+    ds: xr.Dataset, reads: Any, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(SelectionError, match=says):
+        ds.laion.to_nifti_folder(tmp_path / "x", **options)
+    assert (reads.calls, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_voxels_that_are_there_twice(ds: xr.Dataset, reads: Any, tmp_path: Path) -> None:
+    with pytest.raises(SelectionError, match="is there twice"):
+        ds.isel(voxel=[1, 2, 1]).laion.to_nifti_folder(tmp_path / "x")
+    assert (reads.betas, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_numpys_numbers(ds: xr.Dataset, tiny: Any, tmp_path: Path) -> None:
+    small = ds.isel(trial=[0])
+    small.laion.to_nifti_folder(tmp_path / "x", by="trial", workers=np.int64(2), fill=np.float32(-1), average=np.False_)
+    found = nib.load(tmp_path / "x" / read(tmp_path / "x").file[0]).get_fdata(dtype=np.float32)
+    np.testing.assert_array_equal(found[tiny.mask], tiny.matrix()[0])
+    assert (found[~tiny.mask] == -1).all()
+
+
+def test_voxels_in_another_order(ds: xr.Dataset, tiny: Any, tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(ds.sizes["voxel"])
+    ds.isel(trial=[3], voxel=order).laion.to_nifti_folder(tmp_path / "x", average=False)
+    found = nib.load(tmp_path / "x" / read(tmp_path / "x").file[0]).get_fdata(dtype=np.float32)
+    np.testing.assert_array_equal(found, volume(tiny, tiny.matrix()[3]))
+
+
 @given(st.lists(st.text(max_size=300), max_size=12))
 def test_any_names_give_files_that_any_system_takes(labels: list[str]) -> None:
     names = file_names(labels, "stimulus-")

@@ -253,6 +253,19 @@ def test_a_folder_that_is_there_is_kept(ds: xr.Dataset, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "other"]
 
 
+def test_what_is_no_folder(ds: xr.Dataset, tmp_path: Path) -> None:
+    small = ds[["r2_mean"]]
+    for call in (small.laion.to_numpy_folder, ds.laion.to_nifti_folder, read_numpy):
+        for folder in (5, None, b"x", ["x"]):
+            with pytest.raises(SelectionError, match=f"folder is text or a path, found {type(folder).__name__}"):
+                call(folder)
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file" / "x", tmp_path / "file" / "a" / "x"):
+        with pytest.raises(SelectionError, match="found a file: give another place"):
+            to_numpy(small, folder)
+    assert read_numpy(to_numpy(small, str(tmp_path / "a" / "b"))).sizes == small.sizes  # missing folders are made
+
+
 def test_a_failure_leaves_nothing_and_the_old_folder(ds: xr.Dataset, tmp_path: Path) -> None:
     small = ds[["r2_mean"]]
     to_numpy(small, tmp_path / "x")

@@ -57,6 +57,21 @@ def test_dissimilarities_are_ours(ds: xr.Dataset, metric: str) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::laion_xr.errors.ConstantVoxelsWarning")
+def test_the_order_that_leaves_no_nan(ds: xr.Dataset, tiny: Any) -> None:
+    betas = ds[["betas"]].compute()
+    betas.betas[:, 5] = 1.0  # a voxel that is constant: its z-scores are NaN
+    complete = betas.laion.zscore().laion.drop_nonfinite().laion.average_repeats()
+    data = complete.laion.to_rsatoolbox()
+    kept = np.isfinite(tiny.matrix()).all(axis=0)
+    kept[5] = False
+    np.testing.assert_array_equal(data.channel_descriptors["voxel"], tiny.voxels[kept])
+    rdm = rsatoolbox.rdm.calc_rdm(data, method="correlation", descriptor="stimulus")
+    assert np.isfinite(rdm.dissimilarities).all()
+    with pytest.raises(SelectionError, match="drop_nonfinite needs the dims 'trial' and 'voxel'"):
+        betas.laion.average_repeats().laion.drop_nonfinite()
+
+
 # rsatoolbox 0.3.2 fills an integer descriptor with NaN before it fills it with the values of each average
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_repeats_averaged_by_rsatoolbox_are_ours(ds: xr.Dataset) -> None:

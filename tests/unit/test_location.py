@@ -15,6 +15,8 @@ import upath
 from fsspec.implementations.memory import MemoryFileSystem
 
 from laion_xr import remote as remote_requests
+from laion_xr.access.cache import CachedLocation
+from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.errors import DataNotDownloadedError, FileAccessError, UnreachableError
 from laion_xr.location import FileEntry, Location
 
@@ -121,6 +123,22 @@ def test_storage_options_are_passed_on_and_those_of_a_upath_kept() -> None:
     assert Location.of(path).storage_options == {"anon": True, "endpoint_url": "http://localhost:1"}
     assert Location.of(path, {"anon": False}).storage_options["anon"] is False
     assert Location.of(path).child("x").storage_options == Location.of(path).storage_options
+
+
+def test_nothing_shows_the_values_of_options(folder: Path) -> None:
+    options = {"key": "K3Y", "secret": "S3SECRET", "client_kwargs": {"aws_session_token": "T0KEN"}}
+    location = Location.of("s3://b", options)
+    cached = CachedLocation("s3://b", options, folder="f")
+    plan = DownloadPlan(location, folder, (), (), {}, 0, 0)
+    shown = [f"{x!r} {x}" for x in (location, cached, location.child("a"), [location], vars(plan), plan.source)]
+    assert not [text for text in shown if any(value in text for value in ("K3Y", "S3SECRET", "T0KEN"))]
+    assert repr(location) == "Location('s3://b', {'key': <hidden>, 'secret': <hidden>, 'client_kwargs': <hidden>})"
+    assert repr(cached).startswith("CachedLocation('s3://b', {")
+    assert repr(Location.of(folder)) == f"Location({str(folder)!r}, {{}})"
+    # they are there, and equal as before
+    assert location.storage_options == options
+    assert location == Location.of("s3://b", dict(options))
+    assert location != Location.of("s3://b", {"key": "other"})
 
 
 def test_storage_options_reach_the_file_system() -> None:

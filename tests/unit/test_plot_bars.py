@@ -158,9 +158,24 @@ def test_names_fit_into_the_figure(ds):
     assert all(upper.y0 > lower.y1 - 1 for upper, lower in itertools.pairwise(boxes))
 
 
+def test_a_narrow_figure_has_its_legend_below(ds):
+    figure = plot.roi_bars(ds, "noise_ceiling", width=3.3)
+    FigureCanvasAgg(figure).draw()
+    assert figure.get_size_inches()[0] == 3.3
+    legend, axes = figure.legends[0].get_window_extent(), figure.axes[0].get_window_extent()
+    assert legend.y1 < axes.y0
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.x1
+    assert axes.width > 0.4 * figure.bbox.width
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert min(box.x0 for box in boxes) > 0
+    assert all(upper.y0 > lower.y1 - 1 for upper, lower in itertools.pairwise(boxes))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"width": 0}, "width is a number of inches above 0"),
         ({"statistic": "mode"}, "statistic is"),
         ({"error": "se"}, "error is"),
         ({"values": np.zeros(3)}, "found shape"),

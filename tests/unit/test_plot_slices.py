@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nibabel.processing import resample_from_to
 
 import laion_xr
@@ -230,3 +231,18 @@ def test_zero_voxels_and_another_subject(ds, dataset_root):
     other = xr.open_dataset(dataset_root, engine="laion_fmri", subject="sub-01")
     with pytest.raises(SelectionError, match="another subject"):
         plot.slices(ds, other.noise_ceiling)
+
+
+def test_as_wide_and_with_as_many_columns_as_asked_for(ds):
+    figure = plot.slices(ds, "noise_ceiling", n=4, columns=2, width=3.3)
+    assert figure.get_size_inches()[0] == 3.3
+    FigureCanvasAgg(figure).draw()
+    boxes = [axes.get_window_extent() for axes in panels(figure)]
+    assert len({round(box.x0) for box in boxes}) == len({round(box.y0) for box in boxes}) == 2
+    whole = figure.get_tightbbox()
+    assert whole.x0 >= -0.01
+    assert whole.x1 <= 3.31
+    assert plot.slices(ds, "noise_ceiling", n=4, columns=9).get_size_inches()[0] > 9
+    for options in ({"columns": 0}, {"columns": "a"}, {"width": -1}, {"width": "wide"}):
+        with pytest.raises(SelectionError, match=next(iter(options))):
+            plot.slices(ds, "noise_ceiling", **options)

@@ -71,7 +71,7 @@ def test_without_captions(dataset_root, tmp_path):
 def test_what_cannot_be_drawn(ds):
     with pytest.raises(SelectionError, match="the selection holds no stimulus"):
         ds.isel(trial=[]).laion.plot_stimuli()
-    with pytest.raises(SelectionError, match="above 0, found n=0"):
+    with pytest.raises(SelectionError, match=r"n is a whole number above 0.*found 0"):
         ds.laion.plot_stimuli(0)
     with pytest.raises(SelectionError, match=r"roi= orders by betas \(trial, voxel\)"):
         ds.betas.isel(voxel=0).laion.plot_stimuli(roi="FFA1")

@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib import colormaps
 
 from laion_xr import plot
-from laion_xr.errors import DataNotDownloadedError, LaionXRError
+from laion_xr.errors import DataNotDownloadedError, LaionXRError, SelectionError
 from laion_xr.plot.surface import face_values
 
 SURF = "derivatives/freesurfer/sub-03/surf"
@@ -137,3 +137,136 @@ def test_what_cannot_be_drawn(ds, values, options, message):
         plot.surface(ds, values, **options)
     with pytest.raises(LaionXRError, match="0 voxels"):
         plot.surface(ds.isel(voxel=[]), "noise_ceiling")
+
+
+def colours_of(values: np.ndarray, faces: np.ndarray, top: float) -> np.ndarray:
+    """The colour of each triangle whose corners all have a value, from 0 to `top`; NaN for the others."""
+    means = values[faces].mean(1)
+    found = colormaps["viridis"](np.clip(means / top, 0, 1))
+    found[~np.isfinite(means)] = np.nan
+    return found
+
+
+def check_panel(axes, coords: np.ndarray, faces: np.ndarray, values: np.ndarray, top: float, sign: int) -> None:
+    """Each triangle that is drawn lies where its corners are, seen along x, and has the mean of their values."""
+    corners, colours = triangles(axes)
+    flat = np.stack([sign * coords[:, 1], coords[:, 2]], 1)
+    # of a sphere, a triangle in front lies before one behind: the nearest is drawn
+    nearest_last = np.argsort(sign * coords[faces].mean(1)[:, 0])
+    of_corners = {tuple(np.round(flat[faces[n]].mean(0), 3)): n for n in nearest_last}
+    drawn = np.array([of_corners[tuple(np.round(c, 3))] for c in corners.mean(1)])
+    expected = colours_of(values, faces[drawn], top)
+    known = np.isfinite(expected[:, 0])
+    assert known.sum() > 200
+    assert len({*drawn.tolist()}) == len(drawn)
+    np.testing.assert_allclose(colours[known], expected[known], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def fsaverage5() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The inflated surfaces that come with nilearn, as nibabel reads them."""
+    datasets = pytest.importorskip("nilearn.datasets", reason="needs nilearn, which has fsaverage5")
+    paths = datasets.fetch_surf_fsaverage("fsaverage5")
+    found = {}
+    for hemi, side in (("L", "left"), ("R", "right")):
+        image = nib.load(paths[f"infl_{side}"])
+        found[hemi] = image.agg_data("pointset").astype(float), image.agg_data("triangle")
+    return found
+
+
+def on_vertices(values: np.ndarray, **coords) -> xr.DataArray:
+    return xr.DataArray(values, dims="vertex", coords={n: ("vertex", v) for n, v in coords.items()}, name="values")
+
+
+@pytest.mark.parametrize("how", ["of the Dataset", "by itself", "mean", "bare", "turned round"])
+def test_values_at_vertices_of_fsaverage(ds, fsaverage5, how):
+    """The height of each vertex of nilearn's mesh on the left, its depth on the right: no side can take the other's."""
+    sizes = [len(fsaverage5[hemi][0]) for hemi in "LR"]
+    numbers = np.concatenate([fsaverage5["L"][0][:, 2] + 100, 100 - fsaverage5["R"][0][:, 1]])
+    values = ds.laion.to_surface("noise_ceiling", "fsaverage5").copy(data=numbers)
+    options = {"views": "lateral", "vmin": 0, "vmax": 200, "cmap": "viridis"}
+    if how == "of the Dataset":
+        figure = ds.laion.plot.surface(values, mesh="fsaverage5", **options)
+    elif how == "by itself":
+        figure = values.laion.plot.surface(**options)
+    elif how == "mean":
+        other = values.assign_coords({n: values[n] + 1 for n in "xyz"})  # another subject's positions
+        both = xr.concat([values - 30, other + 30], "subject", coords="minimal", compat="override")
+        figure = plot.surface(both.mean("subject"), **options)
+    elif how == "bare":
+        figure = plot.surface(on_vertices(numbers), **options)
+    else:
+        figure = plot.surface(ds, values.isel(vertex=slice(None, None, -1)), **options)
+    assert [*panels(figure)] == ["left, lateral", "right, lateral"]
+    left, right = panels(figure).values()
+    check_panel(left, *fsaverage5["L"], numbers[: sizes[0]], 200, -1)
+    check_panel(right, *fsaverage5["R"], numbers[sizes[0] :], 200, 1)
+
+
+def test_voxels_and_their_values_at_vertices_are_the_same_picture(ds):
+    for mesh in ("fsnative", "fsaverage5"):
+        values = ds.laion.to_surface("noise_ceiling", mesh)
+        for axes, other in zip(
+            panels(plot.surface(ds, "noise_ceiling", mesh=mesh)).values(),
+            panels(plot.surface(ds, values)).values(),
+            strict=True,
+        ):
+            for one, two in zip(triangles(axes), triangles(other), strict=True):
+                np.testing.assert_array_equal(one, two)
+    assert plot.surface(ds, values).axes[-1].get_xlabel() == "noise ceiling (%)"
+    dataset = xr.Dataset({"ceiling": values})
+    assert dataset.laion.plot.surface("ceiling").axes[-1].get_xlabel() == "noise ceiling (%)"
+
+
+def test_values_at_vertices_of_the_subject(ds, dataset_root):
+    """Through nibabel: the values lie on the subject's own inflated surface."""
+    values = ds.laion.to_surface("noise_ceiling", "fsnative")
+    figure = ds.laion.plot.surface(values, views="lateral", vmin=0, vmax=100, cmap="viridis")
+    for hemi, sign, axes in zip("LR", (-1, 1), panels(figure).values(), strict=True):
+        coords, faces = nib.freesurfer.read_geometry(dataset_root / SURF / f"{hemi.lower()}h.inflated")
+        check_panel(axes, coords, faces, values.sel(hemi=hemi).values.astype(float), 100, sign)
+
+
+def test_some_vertices_or_one_hemisphere(ds):
+    values = ds.laion.to_surface("noise_ceiling", "fsaverage5")
+    assert [*panels(plot.surface(values.sel(hemi="R"), views="medial"))] == ["right, medial"]
+    some = values.isel(vertex=values.values > 50)
+    axes = panels(plot.surface(some, views="lateral", hemispheres="L"))["left, lateral"]
+    whole = panels(plot.surface(values.where(values > 50), views="lateral", hemispheres="L", vmax=80))["left, lateral"]
+    coloured = [np.ptp(triangles(a)[1][:, :3], axis=1) > 1e-6 for a in (axes, whole)]
+    np.testing.assert_array_equal(*coloured)
+    assert 0 < coloured[0].sum() < len(coloured[0])
+    few = plot.surface(values, threshold=60, views="lateral")
+    assert few.axes[-1].get_xlabel() == "noise ceiling (%), at least 60 from 0"
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda v: v, {"mesh": "fsaverage6"}, r"vertices of fsaverage5, found mesh='fsaverage6'"),
+        (lambda v: v, {"mesh": "fsaverag5"}, "fsaverage5"),
+        (lambda v: v, {"depths": 0.5}, r"vertices already, found \['depths'\]"),
+        (lambda v: v.sel(hemi="L"), {"hemispheres": "R"}, r"values of \['L'\] only"),
+        (lambda v: v.expand_dims(subject=2), {}, r"select one of \['subject'\]"),
+        (lambda v: v.isel(vertex=[]), {}, "0 vertices"),
+        (lambda v: v.astype(str), {}, "real numbers"),
+        (lambda v: xr.concat([v, v], "vertex"), {}, "more than once"),
+        (lambda v: on_vertices(v.values[:-1]), {"mesh": "fsaverage5"}, "fsaverage5 has 20,484 vertices, found 20,483"),
+        (lambda v: on_vertices(v.values), {"mesh": "fsnative"}, "need the surfaces of their subject"),
+        (lambda v: on_vertices(v.values[1:], hemi=v.hemi.values[1:]), {"mesh": "fsaverage5"}, "vertices of the left"),
+        (lambda v: on_vertices(v.values, hemi=np.full(20484, "left")), {"mesh": "fsaverage5"}, "'L' and 'R'"),
+        (lambda v: on_vertices(v.values[:9], hemi=["L"] * 9), {"mesh": "fsaverage5"}, "left hemisphere, found 9"),
+    ],
+)  # fmt: skip
+def test_vertices_that_fit_no_mesh(ds, change, options, message):
+    values = change(ds.laion.to_surface("noise_ceiling", "fsaverage5"))
+    with pytest.raises(SelectionError, match=message):
+        plot.surface(values, **options)
+
+
+def test_vertices_of_another_subjects_number(ds):
+    bare = on_vertices(np.zeros(1000))
+    with pytest.raises(SelectionError, match=r"fsnative has 1,284 vertices, found 1,000 values"):
+        ds.laion.plot.surface(bare)
+    with pytest.raises(SelectionError, match="which values"):
+        plot.surface(xr.Dataset({"a": bare}))

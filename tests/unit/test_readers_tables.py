@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laion_xr.errors import FileFormatError
-from laion_xr.readers.tables import parse_table
+from laion_xr.readers.tables import parse_table, table_text
 
 
 def test_a_trial_table() -> None:
@@ -85,9 +85,16 @@ def test_only_a_header(sep: str) -> None:
     ],
 )
 def test_bad_tables(data: bytes, match: str) -> None:
-    with pytest.raises(FileFormatError, match=match) as caught:
-        parse_table(data, "s3://b/t.csv", ",")
-    assert "s3://b/t.csv" in str(caught.value)
+    for parse in (parse_table, table_text):
+        with pytest.raises(FileFormatError, match=match) as caught:
+            parse(data, "s3://b/t.csv", ",")
+        assert "s3://b/t.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_text_of_a_table_is_the_file(encoding: str) -> None:
+    text = 'name,said\r\ncafé,"one\ntwo"\r\n'
+    assert table_text(text.encode(encoding), "t.csv", ",") == text
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12).map("x{}".format)

@@ -110,7 +110,10 @@ def test_pictures_have_words_and_both_schemes_are_images(complete: Document) -> 
         else:
             assert kind == "data:image/svg+xml"
             assert b"<svg" in content
-    assert len(uris) == 2 * len(images) - 1  # the betas are read, and drawn, once
+    narrow = [s for s in complete.all("source") if "max-width" in s.attrib["media"]]
+    assert all(s.attrib["width"] and s.attrib["height"] for s in narrow)
+    assert len(narrow) == 2 * 5 - 1  # bars, overlap, two of slices, betas
+    assert len(uris) - len(narrow) == 2 * len(images) - 1  # the betas are read, and drawn, once
 
 
 def test_counts_of_trials_and_images(tiny, tmp_path: Path) -> None:

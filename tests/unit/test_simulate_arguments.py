@@ -65,9 +65,14 @@ def test_embedding_dims():
     ("arguments", "message"),
     [
         ({"subjects": 0}, "subjects must be a whole number of at least 1: got 0"),
-        ({"subjects": []}, "subjects must be a count, or a list"),
+        ({"subjects": []}, "subjects must be a count of at least 1, or a list"),
         ({"subjects": [3, "sub-03"]}, "distinct names"),
         ({"subjects": ["a/b"]}, "letters and digits only"),
+        ({"subjects": "0"}, "subjects must be a count of at least 1, or a list of distinct names or numbers, from 1"),
+        ({"subjects": [3, 0]}, "from 1"),
+        ({"sessions": 0}, "sessions must be a whole number of at least 1: got 0"),
+        ({"sessions": "0"}, "sessions must be a count of at least 1"),
+        ({"sessions": ["ses-00"]}, "from 1"),
         ({"sessions": ["pilot"]}, "sessions are numbered"),
         ({"trials": 0}, "trials must be a whole number of at least 1: got 0"),
         ({"trials": 2.5}, "trials must be a whole number or a list: got 2.5"),
@@ -139,6 +144,21 @@ def test_truth_names_what_there_is(tmp_path: Path):
         truth.betas(3, 2)
     with pytest.raises(UnknownLabelError, match=r"stimulus 'x\.jpg'"):
         truth.signal(3, ["x.jpg"])
+
+
+def test_truth_is_short_to_look_at(tmp_path: Path):
+    truth = simulate(tmp_path, **TINY, write=False)
+    known = truth["sub-03"]
+    n_trials = sum(len(table) for table in known.trials.values())
+    assert f"{len(truth.stimuli.names)} images" in repr(truth)
+    assert f"seed {truth.seed}, in {tmp_path}" in repr(truth)
+    assert repr(known) in repr(truth)
+    assert repr(known).startswith("<SubjectTruth sub-03: ")
+    assert f"{len(known.trials)} session" in repr(known)
+    assert f"{n_trials} trials, {len(known.voxels)} voxels, {len(known.rois)} ROIs" in repr(known)
+    assert f"{len(truth.stimuli.names)} images" in repr(truth.stimuli)
+    assert len(repr(truth).splitlines()) == 1 + len(truth.subjects)
+    assert max(map(len, repr(truth).splitlines())) < 200
 
 
 def test_an_interrupted_simulation_leaves_no_partial_file_and_can_be_replaced(tmp_path: Path, monkeypatch):

@@ -114,6 +114,14 @@ def test_another_surface(ds: xr.Dataset, broken: Path) -> None:
         surface_rois(ds, root=broken)
 
 
+@pytest.mark.parametrize("rois", [5, ["FFA1", 5], [None], {"FFA1": 1, 2: 3}, 1.5])
+def test_names_that_are_none(ds: xr.Dataset, rois: object) -> None:
+    with pytest.raises(SelectionError, match="rois are names of ROIs or categories"):
+        ds.laion.surface_rois(rois)
+    names = (str(name) for name in ["FFA1", "PPA"])  # an iterator, once
+    xr.testing.assert_identical(ds.laion.surface_rois(names), surface_rois(ds, ["FFA1", "PPA"]))
+
+
 def test_bad_form(ds: xr.Dataset) -> None:
     with pytest.raises(SelectionError, match="There are: gifti, label"):
         surface_rois(ds, form="annot")

@@ -13,6 +13,7 @@ import fsspec
 import nibabel as nib
 import nilearn.datasets
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from distributed import Client
@@ -349,6 +350,37 @@ def test_fsaverage_that_is_nowhere(ds: xr.Dataset, truth: Truth, monkeypatch: py
         ds.laion.to_surface("noise_ceiling", "fsaverage5")
 
 
+def ids_of(ds: xr.Dataset) -> pd.Index:
+    return pd.Index(ds.voxel.values, name="voxel")
+
+
+@pytest.mark.parametrize("kind", ["array", "series", "without attributes", "variable"])
+def test_labels_decide_where_a_value_goes(ds: xr.Dataset, kind: str) -> None:
+    values = ds.r2_mean.isel(voxel=np.random.default_rng(0).permutation(ds.sizes["voxel"])).load()
+    given = {
+        "array": values,
+        "series": pd.Series(values.values, ids_of(values.to_dataset())),
+        "without attributes": xr.DataArray(values.values, dims="voxel", coords={"voxel": np.asarray(values.voxel)}),
+        "variable": xr.concat([ds.r2_mean.drop_vars("voxel")] * 2, "map", coords="minimal").T.variable,
+    }[kind]
+    expected = to_surface(ds, ds.r2_mean.values)
+    found = to_surface(ds, given)
+    np.testing.assert_allclose(found if found.ndim == 1 else found[1], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("depths", [np.float32(0.5), np.array(0.5), np.float64(0.5), {0.5: 1}, (d for d in [0.5])])
+def test_numpys_numbers_as_depths(ds: xr.Dataset, depths: object) -> None:
+    np.testing.assert_array_equal(to_surface(ds, "r2_mean", depths=depths), to_surface(ds, "r2_mean", depths=0.5))
+
+
+def test_labels_are_exact(ds: xr.Dataset) -> None:
+    for dtype in ("int32", "uint32", "int64"):
+        labels = (2**24 + 1 + 2 * np.arange(ds.sizes["voxel"])).astype(dtype)
+        found = to_surface(ds, labels, depths=0.5, interpolation="nearest")
+        assert found.dtype == np.float64
+        assert np.isin(found.values[np.isfinite(found.values)], labels).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -360,6 +392,13 @@ def test_fsaverage_that_is_nowhere(ds: xr.Dataset, truth: Truth, monkeypatch: py
         (lambda ds: ds.laion.to_surface("r2_mean", interpolation="cubic"), "There are: linear, nearest"),
         (lambda ds: ds.laion.to_surface("r2_mean", depths=[]), "depths are numbers from 0"),
         (lambda ds: ds.laion.to_surface("r2_mean", depths="half"), "depths are numbers from 0"),
+        (lambda ds: ds.laion.to_surface("r2_mean", depths="05"), "depths are numbers from 0"),
+        (lambda ds: ds.laion.to_surface("r2_mean", depths=[[0.5], [0.1, 0.2]]), "depths are numbers from 0"),
+        (lambda ds: ds.laion.to_surface("r2_mean", depths=None), "depths are numbers from 0"),
+        (lambda ds: ds.laion.to_surface(1j * ds.r2_mean), "real numbers, found complex"),
+        (lambda ds: ds.laion.to_surface(ds.r2_mean[[0, 1, 0]]), "is there twice"),
+        (lambda ds: ds.sel(roi="FFA1").laion.to_surface(pd.Series(ds.r2_mean, ids_of(ds))), "that are not here"),
+        (lambda ds: ds.laion.to_surface([ds.r2_mean, ds.r2_mean]), "list of labelled arrays"),
         (lambda ds: ds.isel(voxel=[]).laion.to_surface("r2_mean"), "0 voxels"),
         (lambda ds: ds.laion.surface_mesh("grey"), "Surface 'grey' does not exist"),
         (lambda ds: ds.laion.nearest_vertices([1, 2]), r"places \(x, y, z\)"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from nibabel.affines import apply_affine
@@ -184,6 +185,62 @@ def test_without_nitransforms(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -
     assert ds.laion.template_points([1, 2, 3]).shape == (1, 3)  # needs none
 
 
+@pytest.mark.parametrize("kind", ["array", "series", "without attributes", "table"])
+def test_labels_decide_where_a_value_goes(ds: xr.Dataset, kind: str) -> None:
+    values = ds.r2_mean.isel(voxel=np.random.default_rng(0).permutation(ds.sizes["voxel"])).load()
+    index = pd.Index(values.voxel.values, name="voxel")
+    given = {
+        "array": values,
+        "series": pd.Series(values.values, index),
+        "without attributes": xr.DataArray(values.values, dims="voxel", coords={"voxel": np.asarray(index)}),
+        "table": pd.DataFrame([values.values, values.values], columns=index),
+    }[kind]
+    expected = to_template(ds, ds.r2_mean.values, resolution=8).get_fdata()
+    found = to_template(ds, given, resolution=8).get_fdata()
+    np.testing.assert_array_equal(found if found.ndim == 3 else found[..., 1], expected)
+    with pytest.raises(SelectionError, match="that are not here"):
+        to_template(ds.sel(roi="FFA1"), pd.Series(values.values, index))
+
+
+@pytest.mark.parametrize("resolution", [np.float32(8), np.int64(8), np.float64(8.0), 8])
+def test_numpys_numbers(ds: xr.Dataset, resolution: object) -> None:
+    found = to_template(ds, "r2_mean", resolution=resolution)
+    np.testing.assert_array_equal(found.affine[:3, :3], 8 * np.eye(3))
+    np.testing.assert_array_equal(found.get_fdata(), to_template(ds, "r2_mean", resolution=8.0).get_fdata())
+
+
+def test_labels_are_exact(ds: xr.Dataset) -> None:
+    labels = 2**40 + 1 + np.arange(ds.sizes["voxel"])
+    found = to_template(ds, labels, interpolation="nearest", resolution=4)
+    assert found.get_data_dtype() == np.float64
+    values = found.get_fdata()
+    values = values[np.isfinite(values)]
+    assert len(values) > 100
+    assert np.isin(values, labels).all()
+    assert to_template(ds, "r2_mean", resolution=8).get_data_dtype() == np.float32
+
+
+def test_places_with_names_of_axes(ds: xr.Dataset) -> None:
+    places = np.array([[0, 1, 2], [30, -50, -15], [-41.5, 12.25, 3]])
+    expected = template_points(ds, places)
+    array = xr.DataArray(places, dims=("point", "axis"), coords={"axis": list("xyz")})
+    for given in (
+        array.T,
+        array.isel(axis=[2, 0, 1]),
+        array.drop_vars("axis").T,
+        pd.DataFrame(places[:, ::-1], columns=list("zyx")),
+        pd.DataFrame(places, columns=list("xyz")).assign(name="a")[["name", "z", "x", "y"]],
+    ):
+        np.testing.assert_array_equal(template_points(ds, given), expected)
+    np.testing.assert_array_equal(template_points(ds, array[0]), expected[:1])
+
+
+def test_half_a_reference(ds: xr.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "x.nii.gz").write_bytes(b"\x1f\x8b\x08")
+    with pytest.raises(SelectionError, match=r"reference is an image, or the path of one; .*x\.nii\.gz"):
+        to_template(ds, "r2_mean", reference=tmp_path / "x.nii.gz")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -194,7 +251,14 @@ def test_without_nitransforms(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -
         ),
         (lambda ds: ds.laion.to_template("r2_mean", interpolation="cubic"), "There are: linear, nearest"),
         (lambda ds: ds.laion.to_template("r2_mean", resolution=0), "resolution is in mm"),
+        (lambda ds: ds.laion.to_template("r2_mean", resolution=np.float32("nan")), "resolution is in mm"),
+        (lambda ds: ds.laion.to_template("r2_mean", resolution=np.bool_(True)), "resolution is in mm"),
+        (lambda ds: ds.laion.to_template("r2_mean", resolution="2"), "resolution is in mm"),
         (lambda ds: ds.laion.to_template("r2_mean", reference=3), "reference is an image"),
+        (
+            lambda ds: ds.laion.to_template("r2_mean", reference=nib.Nifti1Image(np.zeros((3, 3)), np.eye(4))),
+            r"3 dims or more, found shape \(3, 3\)",
+        ),
         (lambda ds: ds.laion.to_template("r2_mean", reference="no.nii"), "reference is an image"),
         (lambda ds: ds.laion.to_template("r2_mean", transform="dat"), "There are: xfm, lta"),
         (lambda ds: ds.laion.to_template(np.zeros(5)), r"found shape \(5,\)"),

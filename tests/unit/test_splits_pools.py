@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given
@@ -95,6 +96,9 @@ def test_image_names_of_anything() -> None:
     for images in (["a", "b"], ("a", "b"), np.array(["a", "b"]), ds, ds.betas, ds.stimulus, ds.stimulus.to_series()):
         assert pools.image_names(images) == ["a", "b"]
     assert sorted(pools.image_names({"a", "b"})) == ["a", "b"]
-    for wrong in ("a", 3, [1], [["a"], ["b", "c"]], [None], [float("nan")], b"a", ds.drop_vars("stimulus")):
+    table = pd.DataFrame({"session": ["ses-01"], "stimulus": ["a"]})
+    # tables, mappings and two dimensions are not lists: their cells or keys would be taken for names
+    several = [table, {"a": 1}, np.array([["a", "b"]]), xr.DataArray([["a"]], dims=("x", "y"))]
+    for wrong in ("a", 3, [1], [["a"], ["b", "c"]], [None], [float("nan")], b"a", ds.drop_vars("stimulus"), *several):
         with pytest.raises(SelectionError, match="Expected a list of image names"):
             pools.image_names(wrong)

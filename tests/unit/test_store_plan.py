@@ -62,8 +62,10 @@ def test_printed() -> None:
     text = str(plan(session(), session(session="ses-02", action="keep"), workers=2, free_bytes=5 * 10**9))
     assert text.splitlines()[0] == "/root -> /store"
     assert "sub-03 ses-01: write   1000 x 250000" in text
-    assert "1 of 2 sessions to write, about 0.90 GB (free: 5.0 GB), about 3 s with 2 workers" in text
+    assert "1 of 2 sessions to write, about 0.90 GB (free: 5.0 GB), about 2.8 s with 2 workers" in text
     assert "free: unknown" in str(plan())
+    # a notebook shows the same
+    assert repr(plan()) == str(plan())
 
 
 def test_what_is_kept_costs_nothing() -> None:
@@ -88,6 +90,8 @@ def test_workers_that_fit() -> None:
     assert plan(workers=4, memory=one * 4 - 1).fitting_workers() == 3
     with pytest.raises(SelectionError, match=f"memory=100 MB is less than one worker takes .{one // MB} MB"):
         plan(memory=100 * MB).fitting_workers()
+    with pytest.raises(SelectionError, match=r"memory=1\.00 kB is less than"):
+        plan(memory=1000).fitting_workers()
     # chunks that were edited count
     assert plan(workers=4, memory=one * 4, chunks=(512, 4096)).fitting_workers() == 1
     assert plan(session(n_voxels=100), workers=4, memory=one).fitting_workers() == 3
@@ -206,7 +210,7 @@ def test_precision_that_cannot_be(tiny: Any, tmp_path: Path) -> None:
 def test_memory_and_workers(tiny: Any, tmp_path: Path) -> None:
     found = plan_ingest(tiny.root, tmp_path / "laion.zarr", workers=8, memory=600 * MB)
     assert (found.workers, found.workers_asked, found.memory) == (2, 8, 600 * MB)
-    with pytest.raises(SelectionError, match="memory=10 MB is less than one worker takes"):
+    with pytest.raises(SelectionError, match=r"memory=10\.0 MB is less than one worker takes"):
         plan_ingest(tiny.root, tmp_path / "laion.zarr", memory=10 * MB)
     with pytest.warns(ClampedWarning, match=r"8 workers of 2\d\d MB do not fit into 600 MB: 2 write at once"):
         laion_xr.ingest(tiny.root, tmp_path / "laion.zarr", plan=found, progress=False)

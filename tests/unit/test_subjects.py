@@ -91,8 +91,11 @@ def test_labels_of_the_voxels(tree: xr.DataTree, tiny) -> None:
     found = tree.laion.shared().compute()
     voxel = int(tiny.voxels[4])
     assert found.sel(voxel=voxel).subject.values.tolist() == BOTH
-    one = found.sel(subject="sub-03", voxel=[voxel])
+    one = found.sel(subject="sub-03").sel(voxel=[voxel])
     np.testing.assert_array_equal(one.betas[:, 0], found.betas[:, 151 + 4])
+    xr.testing.assert_identical(found.laion.sel(subject="sub-03", voxel=[voxel]), one)
+    with pytest.raises(ValueError, match="more than one index"):  # xarray takes one index of a dim a call
+        found.sel(subject="sub-03", voxel=[voxel])
     both = [tiny.members("PPA", subject=s) for s in BOTH]
     np.testing.assert_array_equal(found.sel(roi="PPA").betas, found.betas.values[:, np.concatenate(both)])
     ceilings = [tiny.in_mask(tiny.subject_maps[s, "noise_ceiling_12rep"]) for s in BOTH]
@@ -114,6 +117,18 @@ def test_ordinary_operations(tree: xr.DataTree, tmp_path: Path) -> None:
     assert "sub-03" in repr(found)
     found.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     np.testing.assert_array_equal(xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf").betas, values)
+
+
+def test_variables_are_assigned(tree: xr.DataTree, tiny) -> None:
+    found = tree.laion.shared()
+    twice = found.assign(twice=found.betas * 2, average=found.betas.mean("stimulus"))
+    twice["again"] = twice.twice.sel(roi="all")
+    np.testing.assert_array_equal(twice.twice, found.betas.values * 2)
+    assert twice.sel(subject="sub-03", roi="FFA1").average.sizes["voxel"] == tiny.members("FFA1").sum()
+    bare = found.drop_attrs(deep=True)
+    np.testing.assert_array_equal(bare.sel(subject="sub-03").betas, found.betas.values[:, 151:])
+    some = found.betas.isel(voxel=slice(100, 200))
+    np.testing.assert_array_equal((found.betas + some).values, found.betas.values[:, 100:200] * 2)
 
 
 def test_labels_are_restored(tree: xr.DataTree, tmp_path: Path) -> None:

@@ -171,6 +171,43 @@ def test_embeddings_follow_the_trials(ds: xr.Dataset, tiny: Tiny, monkeypatch: p
         np.testing.assert_array_equal(batch["embedding"].numpy(), given[batch["trial"].numpy()].astype("f4"))
 
 
+def test_arrays_of_features_are_matched_by_their_labels(ds: xr.Dataset, tiny: Tiny) -> None:
+    values = np.random.default_rng(0).random((46, 3)).astype("f4")
+    features = xr.DataArray(values, {"trial": ds.trial.values}, ("trial", "feature"))
+    some = ds.isel(trial=[40, 3, 17, 8])
+    table = pd.DataFrame(values, pd.Index(ds.trial.values, name="trial"))
+    for given in (features, features[::-1], features.T, table, table[::-1], table[0], features[:, 0]):
+        batch = next(iter(to_torch(some, batch_size=4, embedding=given)))
+        expected = values[batch["trial"].numpy()]
+        np.testing.assert_array_equal(batch["embedding"].numpy(), expected if given.ndim == 2 else expected[:, 0])
+    by_image = pd.DataFrame(np.arange(len(names := sorted(set(tiny.table()["label"])))), names).rename_axis("stimulus")
+    batch = next(iter(to_torch(ds, batch_size=46, embedding=by_image)))
+    assert [names[i] for i in batch["embedding"][:, 0].int().tolist()] == batch["stimulus"]
+    means = next(iter(to_torch(ds.laion.average_repeats(), batch_size=9, embedding=by_image)))
+    assert [names[i] for i in means["embedding"][:, 0].int().tolist()] == means["stimulus"]
+    with pytest.raises(UnknownLabelError, match="features for every trial"):
+        to_torch(some, embedding=features[:20])
+    # no labels: as they stand, however they lie in memory
+    for given in (values[:4][::-1], values[:4].astype(np.longdouble), values[:4] > 0.5):
+        item = to_torch(some, kind="map", embedding=given)[1]
+        np.testing.assert_array_equal(item["embedding"].numpy(), given[1].astype("f4"))
+
+
+def test_means_are_of_no_trial(ds: xr.Dataset) -> None:
+    averaged = ds.laion.average_repeats()
+    assert set(to_torch(averaged, kind="map")[5]) == {"betas", "stimulus", "stimulus_index"}
+    assert set(next(iter(to_torch(averaged.betas, batch_size=4)))) == {"betas", "stimulus", "stimulus_index"}
+
+
+def test_double_precision_is_kept() -> None:
+    values = np.random.default_rng(0).random((9, 2)) / 3
+    array = xr.DataArray(values, dims=("trial", "voxel"))
+    for source in (array, array.chunk(trial=4)):
+        for batch in to_torch(source, batch_size=4, dtype=np.float64, buffer=5):
+            np.testing.assert_array_equal(batch["betas"].numpy(), values[batch["trial"].numpy()])
+        np.testing.assert_array_equal(to_torch(source, kind="map", dtype="float64")[3]["betas"].numpy(), values[3])
+
+
 def as_shown(picture: Image.Image) -> np.ndarray:
     """Return an image over middle grey, the colour of the scanner's screen."""
     screen = Image.new("RGB", picture.size, (128, 128, 128))
@@ -308,6 +345,34 @@ def test_states_of_other_datasets_are_refused(ds: xr.Dataset) -> None:
         to_torch(ds, batch_size=4).load_state_dict(state)
     with pytest.raises(SelectionError, match="num_workers=0: expected as many, found 2"):
         Loader(to_torch(ds, batch_size=3), num_workers=2).load_state_dict(state)
+
+
+def test_states_of_other_trials_and_voxels_are_refused(ds: xr.Dataset) -> None:
+    part = ds.isel(trial=slice(0, 20), voxel=slice(0, 30))
+    state = to_torch(part, batch_size=3, buffer=9).state_dict()
+    to_torch(part, batch_size=3, buffer=9).load_state_dict(state)
+    to_torch(part.betas, batch_size=3, buffer=9).load_state_dict(state)
+    others = [
+        ds.isel(trial=slice(20, 40), voxel=slice(0, 30)),
+        part.isel(trial=slice(None, None, -1)),
+        part.isel(voxel=slice(None, None, -1)),
+        ds.isel(trial=slice(0, 20), voxel=slice(30, 60)),
+        part.assign_attrs(subject="sub-01"),
+    ]
+    for other in others:
+        with pytest.raises(SelectionError, match="labels"):
+            to_torch(other, batch_size=3, buffer=9).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("name", "value"), [("RANK", "abc"), ("WORLD_SIZE", "-1")])
+def test_an_environment_that_means_nothing(
+    ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SelectionError, match=f"The environment variable {name}.*found '{value}'"):
+        to_torch(ds)
+    monkeypatch.setenv(name, "")
+    assert len(to_torch(ds)) == 46
 
 
 def test_loader_counts_and_begins_epochs(ds: xr.Dataset) -> None:
@@ -528,7 +593,13 @@ def test_words_of_wrong_arguments(ds: xr.Dataset) -> None:
         ({"transform": 3}, "expected a function"),
         ({"embedding": []}, "names of embedding models"),
         ({"dtype": "float8_e4m3fn"}, "float16, bfloat16, float32, float64"),
-        ({"dtype": np.float32}, "float16, bfloat16, float32, float64"),
+        ({"dtype": np.int8}, "float16, bfloat16, float32, float64"),
+        ({"shuffle": "no"}, "shuffle is True or False, found 'no'"),
+        ({"drop_last": 3}, "drop_last is True or False, found 3"),
+        ({"embedding": np.full((46, 2), "a")}, "real numbers, found <U1"),
+        ({"embedding": np.full((46, 2), None)}, "real numbers, found object"),
+        ({"kind": "map", "rank": 0, "world_size": 2}, "give rank, world_size to these"),
+        ({"kind": "map", "even": "pad", "drop_last": True, "buffer": 9}, "give buffer, even, drop_last to these"),
     ):
         with pytest.raises(SelectionError, match=words):
             to_torch(ds, **options)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import logging
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,3 +99,54 @@ def test_no_passwords_of_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "Authorization" not in found[0].headers  # a signed link with one is refused by S3
     assert found[0].headers["Range"] == "bytes=5-"
     assert found[0].headers["Accept-Encoding"] == "identity"  # ranges are of the bytes as they are kept
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Keeps what it is asked; as a server it leads on to the address in `leads_to`."""
+
+    asked: list[str]
+    leads_to = ""
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(302 if self.leads_to and self.path == "/away" else 200)
+        if self.leads_to:
+            self.send_header("Location", self.leads_to)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def servers() -> Iterator[list[tuple[str, type[Proxy]]]]:
+    """Two servers on this machine: address, and what keeps its requests."""
+    found, running = [], []
+    for _ in range(2):
+        kind = type("One", (Proxy,), {"asked": []})
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        running.append(server)
+        found.append((f"http://127.0.0.1:{server.server_port}", kind))
+    yield found
+    for server in running:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_what_is_for_this_machine_goes_through_no_proxy(
+    servers: list[tuple[str, type[Proxy]]], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    (service, at_service), (proxy, at_proxy) = servers
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, proxy)
+    at_service.leads_to = f"{service}/there?secret"
+    with sent("GET", Secret(f"{service}/away")) as answer:
+        assert answer.status == 200
+    assert (at_service.asked, at_proxy.asked) == (["/away", "/there?secret"], [])
+    # anything else does
+    requests.get("http://service.example/x", timeout=5)
+    assert at_proxy.asked == ["http://service.example/x"]
