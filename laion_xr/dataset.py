@@ -19,6 +19,7 @@ from laion_xr.errors import DataNotDownloadedError, SelectionError, UnknownLabel
 from laion_xr.indexes import index_labels
 from laion_xr.labels import MISSING, warn_of_fraction
 from laion_xr.lazy.array import ReadPlan, VoxelIds, planned_array
+from laion_xr.lazy.roinames import roi_variable
 from laion_xr.lazy.variable import LazyVariable, lazy_variable
 from laion_xr.listing import fingerprint
 from laion_xr.location import FileEntry, Location
@@ -130,11 +131,14 @@ def _voxel_coordinates(
     more = {"roi": {"roi_categories": _as_text(catalog.categories)}, "noise_ceiling": {"map": noise_ceiling}}
     if entry is None:
         more["noise_ceiling"][MISSING] = layout.subject_path(catalog.subject, f"noise_ceiling_{noise_ceiling}")
-    return {
+    found = {
         n: lazy_variable(schema.VOXEL, columns[n], schema.attrs(n) | more.get(n, {}))
         for n in schema.VOXEL_ORDER
         if n in columns
     }
+    if "roi" in found:
+        found["roi"] = roi_variable(schema.VOXEL, columns["roi"], catalog.categories, found["roi"].attrs)
+    return found
 
 
 def _as_text(categories: Mapping[str, Sequence[str]]) -> str:

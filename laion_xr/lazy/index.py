@@ -17,7 +17,7 @@ from xarray.core.indexing import IndexSelResult
 
 from laion_xr.errors import SelectionError
 from laion_xr.labels import MISSING, Labels, MatchContext
-from laion_xr.lazy.roinames import RoiNames
+from laion_xr.lazy.roinames import roi_variable
 from laion_xr.lazy.variable import LabelVariable
 
 Ids = npt.NDArray[np.integer]
@@ -72,10 +72,11 @@ class LabelIndex(xr.Index):
         """Return the coordinates, with the attributes of those given."""
         old, found = variables or {}, dict[Hashable, xr.Variable]()
         for name, labels in self.labels.items():
-            values: Any = labels.values()
+            attrs = old[name].attrs if name in old else None
             if name == "roi":
-                values = RoiNames.of(values, self.context.categories)
-            found[name] = LabelVariable((self.dim,), values, old[name].attrs if name in old else None)
+                found[name] = roi_variable(self.dim, labels.values(), self.context.categories, attrs)
+            else:
+                found[name] = LabelVariable((self.dim,), labels.values(), attrs)
         return found
 
     def sel(self, labels: dict[Any, Any], method: Any = None, tolerance: Any = None) -> IndexSelResult:

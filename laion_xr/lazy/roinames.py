@@ -17,8 +17,16 @@ import pandas as pd
 
 from laion_xr.errors import SelectionError
 from laion_xr.labels import Labels, MatchContext
+from laion_xr.lazy.variable import LabelVariable
 
 Categories = Mapping[str, Sequence[str]]
+
+
+def roi_variable(
+    dim: str, values: npt.NDArray[Any], categories: Categories, attrs: Mapping[Any, Any] | None = None
+) -> LabelVariable:
+    """Return the coordinate `roi` of names `(dim,)`."""
+    return LabelVariable((dim,), RoiNames.of(values, categories), attrs)
 
 
 class RoiNames(pd.Index):

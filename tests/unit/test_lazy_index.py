@@ -75,6 +75,7 @@ LOST: dict[str, Change] = {
     "groupby, reversed": lambda ds: ds.groupby("session").mean().isel(voxel=slice(None, None, -1)),
     "broadcast": lambda ds: xr.broadcast(ds, ds.trial, exclude=["voxel"])[0],
     "swap_dims": lambda ds: ds.swap_dims(trial="stimulus"),
+    "indexes dropped": lambda ds: ds.drop_indexes([*ds.xindexes.get_all_coords("roi")]),
     "swap_dims, loaded": lambda ds: ds.swap_dims(trial="stimulus").load(),
 }
 
@@ -100,6 +101,20 @@ def test_rois_are_found_where_the_index_is_lost(ds: xr.Dataset, tiny: Tiny, how:
     assert "does not exist here" in str(caught.value.__cause__)
     with pytest.raises(SelectionError, match=r"one ROI is found at a time.*found \['PPA', 'V1v'\]"):
         found.sel(roi=["PPA", "V1v"])
+
+
+@pytest.mark.parametrize("chunks", [None, {}, "auto"])
+def test_rois_are_found_without_label_indexes(tiny: Tiny, chunks: object) -> None:
+    plain = xr.open_dataset(tiny.root, engine="laion_fmri", subject="sub-03", label_index=False, chunks=chunks)
+    assert set(plain.xindexes) == {"trial", "voxel", "ses"}
+    for found in (
+        plain,
+        plain.betas,
+        plain.compute(),
+        plain.isel(voxel=slice(None)),
+        pickle.loads(pickle.dumps(plain)),
+    ):
+        np.testing.assert_array_equal(found.sel(roi="face").voxel, tiny.voxels[tiny.members("OFA", "FFA1")])
 
 
 def test_names_of_rois_are_plain_text_to_everything_else(ds: xr.Dataset) -> None:
