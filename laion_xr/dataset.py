@@ -131,13 +131,13 @@ def _voxel_coordinates(
     more = {"roi": {"roi_categories": _as_text(catalog.categories)}, "noise_ceiling": {"map": noise_ceiling}}
     if entry is None:
         more["noise_ceiling"][MISSING] = layout.subject_path(catalog.subject, f"noise_ceiling_{noise_ceiling}")
-    found = {
-        n: lazy_variable(schema.VOXEL, columns[n], schema.attrs(n) | more.get(n, {}))
-        for n in schema.VOXEL_ORDER
-        if n in columns
-    }
-    if "roi" in found:
-        found["roi"] = roi_variable(schema.VOXEL, columns["roi"], catalog.categories, found["roi"].attrs)
+    found: dict[str, LazyVariable] = {}
+    for n in (n for n in schema.VOXEL_ORDER if n in columns):
+        attrs = schema.attrs(n) | more.get(n, {})
+        if n == "roi":
+            found[n] = roi_variable(schema.VOXEL, columns[n], catalog.categories, attrs)
+        else:
+            found[n] = lazy_variable(schema.VOXEL, columns[n], attrs)
     return found
 
 

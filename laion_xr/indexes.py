@@ -25,7 +25,7 @@ def index_labels(ds: XarrayT) -> XarrayT:
     Indexes are not stored: after `to_zarr`, `to_netcdf` or `drop_indexes` this restores them. Labels that are not
     there are left out.
     """
-    categories, groups, subject = roi_categories(ds), list(INDEXED.items()), _subject(ds)
+    categories, groups, subject = roi_categories(ds), list(INDEXED.items()), subject_of(ds)
     if _is_of_subjects(ds):
         # the ids, which subjects share, in an index of their own: xarray assigns no variable beside an index over a
         # dimension's own coordinate and others
@@ -58,7 +58,7 @@ def voxel_keys(ds: xr.Dataset | xr.DataArray) -> IntArray:
     return (numbers[codes] << 32) + ids
 
 
-def _subject(ds: xr.Dataset | xr.DataArray) -> str:
+def subject_of(ds: xr.Dataset | xr.DataArray) -> str:
     """Return whose trials and voxels these are, `""` of several or where nobody knows."""
     if _is_of_subjects(ds):
         return ""

@@ -10,7 +10,7 @@ from numbers import Integral
 from typing import Any
 
 from laion_xr.access.bucket import BUCKET
-from laion_xr.access.configuration import folder_of as folder_of
+from laion_xr.access.configuration import folder_of
 from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.access.fetching import JOBS, MOST_JOBS, DownloadResult, run_plan
 from laion_xr.access.licence import accept_license

@@ -12,8 +12,7 @@ from laion_xr.access.bucket import held_out, listed, top_files
 from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.access.partial import RECORD, beside, recorded_bytes
 from laion_xr.access.paths import safe_target
-from laion_xr.access.room import block_size
-from laion_xr.access.room import free_space as free_space
+from laion_xr.access.room import block_size, free_space
 from laion_xr.access.selection import (
     ALL,
     CAPTIONS,

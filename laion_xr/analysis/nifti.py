@@ -111,16 +111,27 @@ def checked_path(path: Any) -> Path:
     SelectionError
         It is no path of this machine, has another ending, or is a folder.
     """
-    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
-        raise SelectionError(f"path is text or a path, found {type(path).__name__}.")
-    if "://" in os.fspath(path):
-        raise SelectionError(f"Expected a file of this machine, found {os.fspath(path)!r}: write it, then upload it.")
-    found = Path(path)
+    found = local_path(path, "path", "file")
     if not found.name.endswith(_ENDINGS):
         raise SelectionError(f"A NIfTI file ends in .nii.gz or .nii, found {found.name!r}.")
     if found.is_dir():
         raise SelectionError(f"Expected a name for a file at {found}, found a folder: give another name.")
     return found
+
+
+def local_path(path: Any, argument: str, noun: str) -> Path:
+    """Return the path of a file or folder of this machine, whichever `noun` says.
+
+    Raises
+    ------
+    SelectionError
+        It is no path, or an address.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise SelectionError(f"{argument} is text or a path, found {type(path).__name__}.")
+    if "://" in os.fspath(path):
+        raise SelectionError(f"Expected a {noun} of this machine, found {os.fspath(path)!r}: write it, then upload it.")
+    return Path(path)
 
 
 def made_folder(folder: Path) -> None:

@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from laion_xr.access.bucket import BUCKET
 from laion_xr.access.configuration import cache_dir, data_dir, is_folder, store_dir
 from laion_xr.access.partial import LOCK, PARTIAL, target_of
-from laion_xr.access.plan import free_space, layout_subject
+from laion_xr.access.plan import layout_subject
+from laion_xr.access.room import free_space
 from laion_xr.cli.info import options
 from laion_xr.cli.mending import Mending
 from laion_xr.cli.missing import Missing, not_here, stimuli_not_here, unlike_source

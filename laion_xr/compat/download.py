@@ -158,7 +158,7 @@ def download_raw(
     source = discovery.bucket()
     subjects = discovery.get_subjects() if subject == "all" else [resolve_subject_id(subject)]
     filters = {name: values for name, value in entities.items() if (values := _values(value)) is not None}
-    plan = raw_plan(source, access.folder_of(None), subjects, _values(ses), filters, _values(extension))
+    plan = raw_plan(source, configuration.folder_of(None), subjects, _values(ses), filters, _values(extension))
     plan.require_room()
     licence.accept_license(plan.root)
     return run_plan(plan, _jobs(n_jobs))

@@ -9,7 +9,7 @@ from laion_xr import layout
 from laion_xr.access.bucket import listed
 from laion_xr.access.download_plan import DownloadPlan
 from laion_xr.access.paths import safe_target
-from laion_xr.access.plan import free_space
+from laion_xr.access.room import block_size, free_space
 from laion_xr.access.selection import entities
 from laion_xr.errors import SelectionError, describe_names
 from laion_xr.location import FileEntry, Location
@@ -58,7 +58,7 @@ def raw_plan(
     here = {file for file, place in places.items() if place.is_file() and place.stat().st_size == file.size}
     absent: list[FileEntry] = [file for file in found if file not in here]
     present = [file for file in found if file in here]
-    return DownloadPlan(source, root, tuple(absent), tuple(present), {}, 0, free_space(root))
+    return DownloadPlan(source, root, tuple(absent), tuple(present), {}, 0, free_space(root), block=block_size(root))
 
 
 def _wants(path: str, filters: Mapping[str, Sequence[str]], endings: Sequence[str] | None) -> bool:

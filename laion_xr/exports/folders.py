@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from laion_xr.analysis.nifti import made_folder
+from laion_xr.analysis.nifti import local_path, made_folder
 from laion_xr.errors import FileFormatError, SelectionError
 
 DESCRIPTION = "dataset.json"
@@ -37,7 +37,7 @@ def new_folder(folder: str | os.PathLike[str], kind: str, overwrite: bool) -> It
     FileAccessError
         It may not be written.
     """
-    final = checked_folder(folder).absolute()
+    final = local_path(folder, "folder", "folder").absolute()
     check_place(final, kind, overwrite)
     partial = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     replaced = final.with_name(f"{partial.name}.replaced")
@@ -55,23 +55,6 @@ def new_folder(folder: str | os.PathLike[str], kind: str, overwrite: bool) -> It
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def checked_folder(folder: Any) -> Path:
-    """Return the path of a folder of this machine.
-
-    Raises
-    ------
-    SelectionError
-        It is no path, or an address.
-    """
-    if not isinstance(folder, (str, os.PathLike)) or isinstance(os.fspath(folder), bytes):
-        raise SelectionError(f"folder is text or a path, found {type(folder).__name__}.")
-    if "://" in os.fspath(folder):
-        raise SelectionError(
-            f"Expected a folder of this machine, found {os.fspath(folder)!r}: write it, then upload it."
-        )
-    return Path(folder)
 
 
 def check_place(final: Path, kind: str, overwrite: bool) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 
 from laion_xr._version import __version__
+from laion_xr.analysis.nifti import local_path
 from laion_xr.errors import CorruptFileError, FileFormatError
 from laion_xr.exports.assembly import labelled
 from laion_xr.exports.attributes import attributes_of, plain, without_local_root
 from laion_xr.exports.folders import (
     DESCRIPTION,
-    checked_folder,
     file_names,
     new_folder,
     read_description,
@@ -123,7 +123,7 @@ def read_numpy(folder: str | os.PathLike[str], *, verify: bool = False) -> xr.Da
     --------
     >>> read_numpy("ffa1").sel(session="ses-01").betas  # doctest: +SKIP
     """
-    place = checked_folder(folder)
+    place = local_path(folder, "folder", "folder")
     content = read_description(place, KIND)
     if content.get("version") != VERSION:
         raise FileFormatError(

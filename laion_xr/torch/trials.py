@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import xarray as xr
 
+from laion_xr.indexes import subject_of
 from laion_xr.readers.base import IntArray
 from laion_xr.schema import STIMULUS, SUBJECT, TRIAL, VOXEL
 from laion_xr.torch.items import Field
@@ -83,8 +84,7 @@ class Trials:
 
 def label_digest(obj: xr.Dataset | xr.DataArray, dims: Collection[Hashable]) -> str:
     """Return a digest of whose trials and voxels these are, and which, in their order."""
-    subject = obj.attrs.get(SUBJECT) or (obj[VOXEL].attrs.get(SUBJECT) if VOXEL in obj.coords else None)
-    found = hashlib.sha256(str(subject).encode())
+    found = hashlib.sha256(subject_of(obj).encode())
     for name in IDENTITY:
         if name not in obj.coords or len(obj[name].dims) != 1 or obj[name].dims[0] not in dims:
             continue

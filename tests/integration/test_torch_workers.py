@@ -326,7 +326,11 @@ def test_batches_may_be_changed_and_their_arrays_kept(chunked: xr.Dataset) -> No
         if n % 20 == 0:  # an array outlives its tensor, and what was made of that
             kept.append((batch["trial"].tolist(), batch["betas"].numpy()[:, ::3]))
     del batch
-    assert int(loader._rings[-1].busy.sum()) == len(kept)
+    # as many slots as arrays on their memory: all are kept of one worker, whose slots may have run out
+    memory = loader._rings[-1].memory
+    starts = np.array([betas.__array_interface__["data"][0] for _, betas in kept]) - memory.data_ptr()
+    held = int(((starts >= 0) & (starts < memory.nbytes)).sum())
+    assert int(loader._rings[-1].busy.sum()) == held > 0
     for trials, betas in kept:
         np.testing.assert_array_equal(betas, values[trials][:, ::3] - 1)
     del trials, betas
